@@ -1,0 +1,423 @@
+"""``bayesgrid``: what the workflow's rules call, and what a person can call by hand.
+
+Heavy libraries are imported inside the commands that need them, so that planning stays fast.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from bayesgrid.errors import BayesgridError, ConfigurationError, nearest_name
+
+if TYPE_CHECKING:
+    from bayesgrid.grid.plan import Plan
+    from bayesgrid.grid.workflow_config import WorkflowConfig
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Reproduce, check and extend Bayesian adaptation and active-learning studies.",
+)
+plan_app = typer.Typer(no_args_is_help=True, help="Look at the runs that the experiments expand to.")
+app.add_typer(plan_app, name="plan")
+
+_console = Console()
+_errors = Console(stderr=True)
+
+ProjectOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--project", envvar="BAYESGRID_PROJECT", help="The checkout; default: the one around the working folder."
+    ),
+]
+SettingsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        envvar="BAYESGRID_SETTINGS",
+        help="Workflow settings, a file or JSON; default: config/config.yaml of the checkout.",
+    ),
+]
+ExperimentOption = Annotated[
+    list[str] | None,
+    typer.Option("--experiment", "-e", help="Experiment to plan; may be repeated; default: all in the settings."),
+]
+
+
+def main() -> None:
+    """Run the command line; a fault of the input ends in one line on standard error and exit status 1."""
+    from bayesgrid.store.execution import EXIT_OUT_OF_MEMORY, EXIT_PREEMPTED, failure_kind
+
+    try:
+        app()
+    except BayesgridError as error:
+        _errors.print(f"[bold red]error[/] ({error.kind}): {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(EXIT_PREEMPTED if error.kind == "preempted" else 1)
+    except (MemoryError, OSError) as error:
+        kind = failure_kind(error)
+        _errors.print(f"[bold red]error[/] ({kind}): {_escaped(str(error) or kind)}", soft_wrap=True, highlight=False)
+        sys.exit(EXIT_OUT_OF_MEMORY if kind == "out_of_memory" else 1)
+
+
+@app.callback()
+def _configure(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is going on.")] = False,
+) -> None:
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.captureWarnings(capture=True)
+    if _errors.is_terminal:
+        handler: logging.Handler = RichHandler(console=_errors, show_path=False)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("bayesgrid").setLevel(level)
+
+
+@app.command()
+def run(
+    job: Annotated[str, typer.Option(help="The job as canonical JSON, as `bayesgrid plan show ID --job` prints it.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    attempt: Annotated[int, typer.Option(help="Which attempt this is.")] = 1,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another process that computes the same run.")] = 0,
+) -> None:
+    """Compute one run, or continue it from its last checkpoint, and publish its results."""
+    from bayesgrid.jobs import compute_job
+
+    compute_job(
+        job,
+        project=_project(project),
+        settings=_settings(project, settings),
+        attempt=attempt,
+        wait_seconds=wait,
+        console=_errors,
+    )
+
+
+@app.command()
+def prepare(
+    datasets: Annotated[list[str], typer.Argument(help="Data sets, as named in config/datasets.yaml.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Obtain data sets from their sources, check them, and put them where runs read them."""
+    from bayesgrid.data.prepare import prepare_dataset
+    from bayesgrid.grid.sources import load_dataset_catalog
+
+    root = _project(project)
+    chosen = _settings(project, settings)
+    catalog = load_dataset_catalog(root / "config" / "datasets.yaml")
+    for name in datasets:
+        entry = catalog.entry(name)
+        prepared = prepare_dataset(
+            name,
+            entry,
+            data_root=chosen.state_path(root) / "data",
+            mirror=chosen.mirror_path(root),
+            user_files=chosen.user_paths(root),
+        )
+        _console.print(f"{name}: {entry.label} in {prepared.folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def prefetch(
+    experiments: Annotated[list[str] | None, typer.Argument(help="Experiments; default: all in the settings.")] = None,
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Obtain every data set that the experiments read; for a login node before a run without internet."""
+    plan = _plan(project, settings, experiments)
+    prepare(list(plan.datasets()), project=project, settings=settings)
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="Table, as an experiment's `used_in` names it.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    output: Annotated[Path | None, typer.Option(help="Path without suffix; default: results/tables/NAME.")] = None,
+    partial: Annotated[bool, typer.Option(help="Show runs that are not finished as holes.")] = False,
+) -> None:
+    """Aggregate the runs of a table and write it as Parquet, CSV, Markdown and LaTeX."""
+    from bayesgrid.products import write_planned_table
+
+    root = _project(project)
+    plan = _plan(project, settings, experiment)
+    state_root = _settings(project, settings).state_path(root)
+    folder = root / "results" / ("partial" if partial else "tables")
+    stem = output or folder / name
+    for path in write_planned_table(plan, name, root / "results", state_root, stem, partial=partial):
+        _console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="Figure, as an experiment's `used_in` names it.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+) -> None:
+    """Draw a figure from its table by running its notebook."""
+    from bayesgrid.products import render_planned_figure
+
+    root = _project(project)
+    for path in render_planned_figure(_plan(project, settings, experiment), name, root):
+        _console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def claims(
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    output: Annotated[Path | None, typer.Option(help="Path without suffix; default: results/claims.")] = None,
+) -> None:
+    """Hold the published numbers against the finished runs and write the ledger of verdicts."""
+    from bayesgrid.products import write_claims
+
+    root = _project(project)
+    plan = _plan(project, settings, experiment)
+    state_root = _settings(project, settings).state_path(root)
+    verdicts = write_claims(plan, root / "config", root / "results", state_root, output or root / "results" / "claims")
+    for verdict, count in sorted(verdicts.items()):
+        _console.print(f"{verdict}: {count}", highlight=False)
+
+
+@app.command()
+def status(
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    lines: Annotated[int, typer.Option(help="Log lines shown of runs that failed or are running.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show each run's state: done, pending, running, or failed and why, with the end of its log."""
+    from rich.table import Table
+
+    from bayesgrid.store.status import run_status
+
+    root = _project(project)
+    plan = _plan(project, settings, experiment)
+    state_root = _settings(project, settings).state_path(root)
+    rows = [run_status(root / "results", state_root, planned.study, name) for name, planned in plan.runs.items()]
+    if as_json:
+        sys.stdout.write(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
+        return
+    shown = Table("run", "state", "detail", box=None, pad_edge=False)
+    colours = {"done": "green", "running": "cyan", "failed": "red", "pending": "dim"}
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.state] = counts.get(row.state, 0) + 1
+        label = f"failed: {row.failure}" if row.state == "failed" else row.state
+        detail = "\n".join(row.log_lines(lines)) if row.state in {"failed", "running"} else ""
+        shown.add_row(row.run_id, f"[{colours[row.state]}]{label}[/]", _escaped(detail))
+    _console.print(shown)
+    _console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
+
+
+@app.command()
+def doctor(project: ProjectOption = None, settings: SettingsOption = None) -> None:
+    """Say what this machine has and which experiments it can run."""
+    from bayesgrid.doctor import examine
+
+    for line in examine(_project(project), _settings(project, settings)):
+        _console.print(line, soft_wrap=True, highlight=False)
+
+
+@app.command()
+def schema(
+    project: ProjectOption = None,
+    check: Annotated[bool, typer.Option(help="Only say whether the files are up to date.")] = False,
+) -> None:
+    """Write the JSON schemas of the experiment files to config/schemas, for editors to complete from."""
+    from bayesgrid.grid.schema import schema_files
+
+    stale = []
+    for path, text in schema_files(_project(project) / "config" / "schemas").items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if not check:
+            from bayesgrid.store.atomic import write_text
+
+            write_text(path, text)
+    for path in stale:
+        _console.print(f"{'stale' if check else 'wrote'}: {path}", soft_wrap=True, highlight=False)
+    if check and stale:
+        raise typer.Exit(1)
+
+
+@app.command()
+def track(
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    mode: Annotated[str, typer.Option(help="offline or online.")] = "offline",
+) -> None:
+    """Feed the metrics of finished runs to Weights & Biases; safe to repeat."""
+    from bayesgrid.store.layout import run_folders
+    from bayesgrid.store.tracking import feed_wandb
+
+    if mode not in {"offline", "online"}:
+        raise ConfigurationError("unknown mode", where="--mode", given=mode, allowed="offline, online")
+    root = _project(project)
+    chosen = _settings(project, settings)
+    state_root = chosen.state_path(root)
+    for name, planned in _plan(project, settings, experiment).runs.items():
+        folders = run_folders(root / "results", state_root, planned.study, name)
+        if folders.finished.is_dir():
+            sent = feed_wandb(
+                folders.tracking,
+                run_id=name,
+                config=planned.spec.model_dump(mode="json"),
+                project=chosen.tracking.project,
+                mode=mode,
+                directory=state_root / "wandb",
+            )
+            _console.print(f"{name}: {sent} lines", highlight=False)
+
+
+@plan_app.command("ls")
+def plan_ls(
+    project: ProjectOption = None, settings: SettingsOption = None, experiment: ExperimentOption = None
+) -> None:
+    """List the runs, one id a line, under the experiments that ask for them."""
+    plan = _plan(project, settings, experiment)
+    for name, ids in plan.experiments.items():
+        _console.print(
+            f"[bold]{name}[/]: {_escaped(plan.titles[name])} ({len(ids)} runs)", soft_wrap=True, highlight=False
+        )
+        for identity in ids:
+            _console.print(f"  {identity}", soft_wrap=True, highlight=False)
+    _console.print(f"{len(plan.runs)} runs, {len(plan.tables)} tables, {len(plan.figures)} figures")
+
+
+@plan_app.command("show")
+def plan_show(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or the end of one.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    job: Annotated[bool, typer.Option("--job", help="Print only the job, as `bayesgrid run --job` takes it.")] = False,
+) -> None:
+    """Show one run: every parameter, what enters its id, who uses it."""
+    planned = _plan(project, settings, experiment).run(run_name)
+    if job:
+        sys.stdout.write(planned.job() + "\n")
+        return
+    shown = {
+        "run": planned.run_id,
+        "study": planned.study,
+        "revision": planned.spec.revision,
+        "experiments": list(planned.experiments),
+        "data_versions": dict(planned.data_versions),
+        "needs": dict(planned.needs),
+        "differs_from_defaults": planned.spec.sparse_parameters(),
+        "parameters": planned.spec.model_dump(mode="json"),
+        "resources": planned.spec.resources().model_dump(mode="json"),
+    }
+    sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+
+
+@plan_app.command("diff")
+def plan_diff(
+    revision: Annotated[
+        str, typer.Argument(help="A git revision whose configuration is compared with this one.")
+    ] = "HEAD",
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+) -> None:
+    """Say which runs the configuration adds and drops against a git revision (ids by the present code)."""
+    from bayesgrid.grid.experiments import experiment_paths
+    from bayesgrid.grid.plan import make_plan
+    from bayesgrid.grid.plan_difference import compare_plans, configuration_at
+
+    root = _project(project)
+    names = experiment or _settings(project, settings).experiments
+    with configuration_at(root, revision) as earlier:
+        before = make_plan(earlier / "config", [name for name in names if name in experiment_paths(earlier / "config")])
+    now = make_plan(root / "config", names)
+    for line in compare_plans(before, now):
+        _console.print(line, soft_wrap=True, highlight=False)
+
+
+@plan_app.command("targets")
+def plan_targets(
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    table_name: Annotated[str | None, typer.Option("--table", help="Only the runs of this table.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="key=value that a run must have; may be repeated.")] = None,
+) -> None:
+    """Print the files of chosen runs, as targets for snakemake: `snakemake $(bayesgrid plan targets --where ...)`."""
+    from bayesgrid.grid.parameters import flatten, leaf_keys
+
+    plan = _plan(project, settings, experiment)
+    chosen = list(plan.runs)
+    if table_name is not None:
+        if table_name not in plan.tables:
+            raise ConfigurationError("unknown table", given=table_name, allowed=", ".join(plan.tables))
+        chosen = list(plan.tables[table_name].runs)
+    for condition in where or []:
+        key, separator, value = condition.partition("=")
+        known = {name for planned in plan.runs.values() for name in leaf_keys(type(planned.spec))}
+        if not separator or key not in known:
+            raise ConfigurationError(
+                "a condition is KEY=VALUE with a key of the study",
+                given=condition,
+                allowed=", ".join(sorted(known)),
+                remedy=f"did you mean {nearest_name(key, known)!r}?" if nearest_name(key, known) else None,
+            )
+        chosen = [
+            name for name in chosen if str(flatten(plan.runs[name].spec.model_dump(mode="json")).get(key)) == value
+        ]
+    for name in chosen:
+        sys.stdout.write(f"results/runs/{plan.runs[name].study}/{name}/metrics.parquet\n")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _project(project: Path | None) -> Path:
+    from bayesgrid.grid.workflow_config import find_project
+
+    return find_project(project)
+
+
+def _settings(project: Path | None, settings: str | None) -> "WorkflowConfig":
+    from bayesgrid.grid.workflow_config import load_workflow_config
+
+    if settings is None:
+        return load_workflow_config(_project(project) / "config" / "config.yaml")
+    if not settings.lstrip().startswith("{"):
+        return load_workflow_config(Path(settings))
+    try:
+        return load_workflow_config(json.loads(settings))
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"not JSON: {error}", where="--settings") from None
+
+
+def _plan(project: Path | None, settings: str | None, experiments: list[str] | None) -> "Plan":
+    from bayesgrid.grid.plan import make_plan
+
+    chosen = experiments or _settings(project, settings).experiments
+    return make_plan(_project(project) / "config", chosen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""``bayesgrid doctor``: what this machine has, and which experiments it can run."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from bayesgrid.data.regression_tables import prepared_folder
+from bayesgrid.errors import BayesgridError
+from bayesgrid.grid.experiments import experiment_paths
+from bayesgrid.grid.plan import Plan, make_plan
+from bayesgrid.grid.sources import (
+    DatasetEntry,
+    FileSource,
+    GeneratorSource,
+    HubSource,
+    MirrorSource,
+    WheelSource,
+    load_dataset_catalog,
+)
+from bayesgrid.grid.workflow_config import WorkflowConfig
+
+__all__ = ["examine"]
+
+_HUB = ("huggingface.co", 443)
+
+
+def examine(project: Path, settings: WorkflowConfig) -> Iterator[str]:
+    """Yield lines that say what was found, then one line per experiment file: can run, or what is missing."""
+    state_root = settings.state_path(project)
+    gpus = _gpu_names()
+    slurm = shutil.which("sbatch")
+    mirror = settings.mirror_path(project)
+    yield f"python     {sys.version.split()[0]}, torch {_version('torch')}, snakemake {_version('snakemake')}"
+    yield f"cpu        {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB memory"
+    yield f"gpu        {', '.join(gpus) if gpus else 'none'}"
+    yield f"slurm      {slurm or 'not found: jobs run on this machine (--profile workflow/profiles/local)'}"
+    yield f"disk       {shutil.disk_usage(project).free / 2**30:.0f} GiB free at {project}"
+    yield f"state      {state_root}"
+    yield f"hub        {'reachable' if _reachable(_HUB) else 'not reachable: models and data must come from a mirror'}"
+    yield f"mirror     {_mirror_line(mirror)}"
+    yield "experiments"
+    for name in experiment_paths(project / "config"):
+        yield f"  {name}: {_verdict(project, settings, name, bool(gpus) or slurm is not None)}"
+
+
+def _verdict(project: Path, settings: WorkflowConfig, name: str, has_gpu: bool) -> str:
+    try:
+        plan = make_plan(project / "config", [name])
+    except BayesgridError as error:
+        return f"not usable: {error}"
+    obstacles = list(_obstacles(project, settings, plan))
+    if not has_gpu and any(run.spec.resources().gpu for run in plan.runs.values()):
+        obstacles.append("needs a GPU")
+    minutes = sum(run.spec.resources().runtime for run in plan.runs.values())
+    size = f"{len(plan.runs)} runs, at most {minutes / 60:.0f} job-hours"
+    return f"cannot run ({size}): {'; '.join(obstacles)}" if obstacles else f"can run ({size})"
+
+
+def _obstacles(project: Path, settings: WorkflowConfig, plan: Plan) -> Iterator[str]:
+    catalog = load_dataset_catalog(project / "config" / "datasets.yaml")
+    for dataset in plan.datasets():
+        if not _at_hand(dataset, catalog.entry(dataset), project, settings):
+            yield f"no source of data set {dataset!r} is at hand (set BAYESGRID_MIRROR, or name your own file)"
+
+
+def _at_hand(name: str, entry: DatasetEntry, project: Path, settings: WorkflowConfig) -> bool:
+    folder = prepared_folder(settings.state_path(project) / "data", name, entry.data_version())
+    if folder.is_dir() or name in settings.user_files:
+        return True
+    mirror = settings.mirror_path(project)
+    for source in entry.sources:
+        match source:
+            # A wheel comes from the package index that the installation itself came from.
+            case GeneratorSource() | WheelSource():
+                return True
+            case MirrorSource() if mirror and all((mirror / file.path).is_file() for file in source.files.values()):
+                return True
+            case HubSource() if _reachable(_HUB):
+                return True
+            case MirrorSource() | HubSource() | FileSource():
+                continue
+    return False
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gpu_names() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _reachable(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def _mirror_line(mirror: Path | None) -> str:
+    if mirror is None:
+        return "none (set BAYESGRID_MIRROR, or `mirror` in config/config.yaml)"
+    return str(mirror) if mirror.is_dir() else f"{mirror} does not exist"

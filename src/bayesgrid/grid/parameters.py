@@ -1,0 +1,98 @@
+"""Typed groups of parameters, their dotted keys, and one-line errors when a file does not fit them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bayesgrid.errors import ConfigurationError, nearest_name
+
+__all__ = ["Parameters", "flatten", "leaf_keys", "nest", "validate_parameters"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Parameters(BaseModel):
+    """A group of named values: no unknown keys, no silent conversions (``"3"`` is not 3), immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def validate_parameters(model: type[Model], values: object, *, where: str) -> Model:
+    """Return ``values``, plain data as read from YAML or JSON, as an instance of ``model``.
+
+    Raises:
+        ConfigurationError: naming ``where``, the key, what was given, what is allowed and the nearest valid name.
+    """
+    try:
+        # Through JSON, because strict validation accepts a list for a tuple only there.
+        return model.model_validate_json(json.dumps(values))
+    except TypeError as error:
+        raise ConfigurationError(f"not plain data: {error}", where=where) from None
+    except ValidationError as error:
+        raise _configuration_error(model, error, where) from None
+
+
+def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every value of ``model``, groups taken apart: ``training.learning_rate``."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaf_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one mapping with dotted keys; keys that are dotted already are kept."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with dotted keys as nested mappings; the inverse of :func:`flatten`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        target = nested
+        for group in groups:
+            target = target.setdefault(group, {})
+        target[last] = value
+    return nested
+
+
+def _configuration_error(model: type[BaseModel], error: ValidationError, where: str) -> ConfigurationError:
+    faults = error.errors(include_url=False, include_context=True)
+    fault = faults[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    more = f" ({len(faults) - 1} further faults)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(model, fault["loc"][:-1])
+        suggestion = nearest_name(str(fault["loc"][-1]), known)
+        return ConfigurationError(
+            f"unknown key {key!r}{more}",
+            where=where,
+            allowed=", ".join(known),
+            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+        )
+    if fault["type"] == "missing":
+        return ConfigurationError(f"the key {key!r} is missing{more}", where=where)
+    message = fault["msg"].removeprefix("Value error, ")
+    return ConfigurationError(f"key {key!r}: {message}{more}", where=where, given=repr(fault["input"]))
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        current = field.annotation
+    return list(current.model_fields)

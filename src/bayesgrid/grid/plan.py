@@ -1,0 +1,184 @@
+"""The plan: every run of the chosen experiments with its id, and the tables and figures made from them.
+
+A pure function of configuration files; it imports no numerical library and reads no result.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.grid.experiments import FigureDefinition, TableDefinition, expand, load_experiment
+from bayesgrid.grid.identity import canonical_json, identity_record, run_id
+from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
+from bayesgrid.grid.specification import RunSpec
+
+__all__ = ["Plan", "PlannedFigure", "PlannedRun", "PlannedTable", "make_plan", "plan_run"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: its id, its specification, the versions that went into the id, and who asks for it."""
+
+    run_id: str
+    spec: RunSpec
+    data_versions: Mapping[str, str]
+    needs: Mapping[str, str]
+    experiments: tuple[str, ...] = ()
+
+    @property
+    def study(self) -> str:
+        """Return the study's name."""
+        return self.spec.study
+
+    def job(self) -> str:
+        """Return all a job needs to compute the run, as canonical JSON: sparse parameters, versions, needed runs."""
+        return canonical_json(
+            {
+                "run": self.run_id,
+                "study": self.study,
+                "parameters": self.spec.sparse_parameters(),
+                "data_versions": dict(self.data_versions),
+                "needs": dict(self.needs),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """A table, and the ids of the runs it aggregates, in plan order."""
+
+    name: str
+    definition: TableDefinition
+    runs: tuple[str, ...]
+    experiments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedFigure:
+    """A figure and the notebook and table it is drawn from."""
+
+    name: str
+    definition: FigureDefinition
+
+
+@dataclass
+class Plan:
+    """Everything the workflow builds."""
+
+    runs: dict[str, PlannedRun] = field(default_factory=dict)
+    tables: dict[str, PlannedTable] = field(default_factory=dict)
+    figures: dict[str, PlannedFigure] = field(default_factory=dict)
+    experiments: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def of_study(self, study: str) -> Iterator[PlannedRun]:
+        """Yield the runs of one study."""
+        return (run for run in self.runs.values() if run.study == study)
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return the data sets that some run reads, sorted."""
+        return tuple(sorted({name for run in self.runs.values() for name in run.spec.dataset_names()}))
+
+    def data_version(self, dataset: str) -> str:
+        """Return the version of a data set that some run reads."""
+        return next(run.data_versions[dataset] for run in self.runs.values() if dataset in run.data_versions)
+
+    def run(self, name: str) -> PlannedRun:
+        """Return the run with id ``name`` or the only one whose id ends with it.
+
+        Raises:
+            ConfigurationError: if none or several fit.
+        """
+        fitting = [run for key, run in self.runs.items() if key == name or key.endswith(name)]
+        if len(fitting) != 1:
+            suggestion = nearest_name(name, self.runs)
+            raise ConfigurationError(
+                "no run has this id" if not fitting else f"{len(fitting)} runs end with this id",
+                given=name,
+                allowed="an id, or the end of one, that `bayesgrid plan ls` prints",
+                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            )
+        return fitting[0]
+
+
+def plan_run(spec: RunSpec, catalog: DatasetCatalog) -> dict[str, PlannedRun]:
+    """Return ``spec`` as a planned run, preceded by the runs it needs, by id."""
+    planned: dict[str, PlannedRun] = {}
+    needs: dict[str, str] = {}
+    for role, needed in spec.needs().items():
+        below = plan_run(needed, catalog)
+        planned.update(below)
+        needs[role] = list(below)[-1]
+    data_versions = {name: catalog.entry(name).data_version() for name in spec.dataset_names()}
+    record = identity_record(spec, data_versions=data_versions, needs=needs)
+    identity = run_id(spec.slug(), record)
+    planned[identity] = PlannedRun(identity, spec, data_versions, needs)
+    return planned
+
+
+def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
+    """Expand ``experiments``, files under the folder ``config``, to the runs, tables and figures they ask for.
+
+    Raises:
+        ConfigurationError: at the first fault, naming file, experiment, key, value and what is allowed.
+    """
+    catalog = load_dataset_catalog(config / "datasets.yaml")
+    plan = Plan()
+    for name in dict.fromkeys(experiments):
+        experiment, path = load_experiment(config, name)
+        ids: list[str] = []
+        for spec in expand(experiment, path=path, config=config, catalog=catalog):
+            planned = plan_run(spec, catalog)
+            ids.append(list(planned)[-1])
+            for identity, run in planned.items():
+                known = plan.runs.get(identity, run)
+                users = tuple(dict.fromkeys((*known.experiments, name)))
+                plan.runs[identity] = PlannedRun(identity, run.spec, run.data_versions, run.needs, users)
+        plan.experiments[name] = tuple(ids)
+        plan.titles[name] = experiment.title
+        for table, definition in experiment.used_in.tables.items():
+            _add_table(plan, table, definition, ids, name, path)
+        for figure, drawn in experiment.used_in.figures.items():
+            _add_figure(plan, figure, drawn, path)
+    for figure in plan.figures.values():
+        if figure.definition.table not in plan.tables:
+            suggestion = nearest_name(figure.definition.table, plan.tables)
+            raise ConfigurationError(
+                f"figure {figure.name!r} draws a table that no chosen experiment feeds",
+                given=figure.definition.table,
+                allowed=", ".join(plan.tables) or "(no table)",
+                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            )
+    return plan
+
+
+def _add_table(plan: Plan, name: str, definition: TableDefinition, ids: Sequence[str], user: str, path: Path) -> None:
+    known = plan.tables.get(name)
+    if known is not None and known.definition != definition:
+        raise ConfigurationError(
+            f"table {name!r} is defined in another way by experiment {known.experiments[0]!r}",
+            where=str(path),
+            given=_plain(definition),
+            allowed=_plain(known.definition),
+        )
+    runs = tuple(dict.fromkeys((*(known.runs if known else ()), *ids)))
+    users = (*(known.experiments if known else ()), user)
+    plan.tables[name] = PlannedTable(name, definition, runs, users)
+
+
+def _add_figure(plan: Plan, name: str, definition: FigureDefinition, path: Path) -> None:
+    known = plan.figures.get(name)
+    if known is not None and known.definition != definition:
+        raise ConfigurationError(
+            f"figure {name!r} is defined in another way by another experiment",
+            where=str(path),
+            given=_plain(definition),
+            allowed=_plain(known.definition),
+        )
+    plan.figures[name] = PlannedFigure(name, definition)
+
+
+def _plain(definition: TableDefinition | FigureDefinition) -> dict[str, Any]:
+    return definition.model_dump(mode="json")

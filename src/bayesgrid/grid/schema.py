@@ -1,0 +1,78 @@
+"""JSON schemas of the experiment files, made from the typed specifications, so that editors complete and check them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from bayesgrid.grid.experiments import Experiment
+from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.registry import study_names, study_specification
+from bayesgrid.grid.specification import RunSpec
+
+__all__ = ["experiment_schema", "schema_files"]
+
+
+def experiment_schema(study: str) -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of the experiment files of ``study``."""
+    specification = study_specification(study)
+    values = _leaves(specification)
+    values.pop("seeds", None)
+    nested = _groups(specification)
+    either = {key: {"anyOf": [leaf, {"type": "array", "items": leaf}]} for key, leaf in values.items()}
+    settable = _object({**values, **nested})
+    matching = _object(either)
+    override = _object({"when": matching, "set": settable}, required=["when", "set"])
+    schema = Experiment.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = f"Experiment of the study {study}"
+    schema["properties"]["study"] = {"const": study}
+    schema["properties"]["seeds"] = {
+        "description": "All seeds: `0-29` or a list.",
+        "anyOf": [{"type": ["string", "integer"]}, {"type": "array", "items": {"type": ["string", "integer"]}}],
+    }
+    schema["properties"]["set"] = settable
+    schema["properties"]["grid"] = _object(
+        {key: {"type": "array", "minItems": 1, "items": leaf} for key, leaf in values.items()}
+    )
+    schema["properties"]["exclude"] = {"type": "array", "items": matching}
+    schema["properties"]["overrides"] = {"type": "array", "items": override}
+    schema.get("$defs", {}).pop("Override", None)
+    return schema
+
+
+def schema_files(folder: Path) -> dict[Path, str]:
+    """Return the text of every schema file, by the path under ``folder`` where it belongs."""
+    return {
+        folder / f"{study}.json": json.dumps(experiment_schema(study), indent=2, sort_keys=True) + "\n"
+        for study in study_names()
+    }
+
+
+def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": dict(properties)}
+    return {**schema, "required": required} if required else schema
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            leaves.update(_leaves(annotation, f"{prefix}{name}."))
+        else:
+            # The whole model's schema holds the constraints and docstrings that a bare annotation lacks.
+            leaves[f"{prefix}{name}"] = model.model_json_schema()["properties"][name]
+    return leaves
+
+
+def _groups(specification: type[RunSpec]) -> dict[str, Any]:
+    groups = {}
+    for name, field in specification.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Parameters):
+            group = TypeAdapter(field.annotation).json_schema()
+            group.pop("required", None)
+            groups[name] = group
+    return groups

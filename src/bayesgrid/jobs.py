@@ -1,0 +1,126 @@
+"""Computing one planned run from its job description: what ``bayesgrid run`` does."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bayesgrid.errors import ConfigurationError, StateError
+from bayesgrid.grid.identity import identity_record, run_id
+from bayesgrid.grid.registry import study_specification
+from bayesgrid.grid.specification import RunSpec
+from bayesgrid.grid.workflow_config import WorkflowConfig
+from bayesgrid.store.execution import RunContext, RunInputs, RunResult, execute_run
+from bayesgrid.store.layout import run_folders
+from bayesgrid.store.tracking import feed_wandb
+
+__all__ = ["compute_job"]
+
+
+def compute_job(
+    job: str,
+    *,
+    project: Path,
+    settings: WorkflowConfig,
+    attempt: int,
+    wait_seconds: float,
+    console: Console,
+) -> bool:
+    """Compute the run that ``job`` describes, publish it, and return whether anything was computed.
+
+    Raises:
+        ConfigurationError: if the job is not what a plan of this version writes.
+        StateError: if a run it builds on is not finished.
+    """
+    description = _parse(job)
+    spec = study_specification(description["study"]).from_parameters(
+        description["parameters"], where=f"run {description['run']}"
+    )
+    _check_identity(description, spec)
+    state_root = settings.state_path(project)
+    folders = run_folders(project / "results", state_root, spec.study, description["run"])
+    inputs = RunInputs(
+        data=state_root / "data",
+        data_versions=description["data_versions"],
+        needs={role: _finished(state_root, needed) for role, needed in description["needs"].items()},
+    )
+    with _progress_bar(console) as report_progress:
+        computed = execute_run(
+            partial(_work, spec, inputs),
+            folders,
+            run_id=description["run"],
+            job=description,
+            rounds=spec.publishes_rounds,
+            attempt=attempt,
+            wait_seconds=wait_seconds,
+            report_progress=report_progress,
+        )
+    if computed and settings.tracking.wandb != "disabled":
+        feed_wandb(
+            folders.tracking,
+            run_id=description["run"],
+            config=spec.model_dump(mode="json"),
+            project=settings.tracking.project,
+            mode=settings.tracking.wandb,
+            directory=state_root / "wandb",
+        )
+    return computed
+
+
+def _parse(job: str) -> dict[str, Any]:
+    try:
+        description = json.loads(job)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"the job is not JSON: {error}", where="--job") from None
+    keys = {"run", "study", "parameters", "data_versions", "needs"}
+    if not isinstance(description, dict) or set(description) != keys:
+        raise ConfigurationError("the job lacks keys or has others", where="--job", allowed=", ".join(sorted(keys)))
+    return description
+
+
+def _check_identity(description: Mapping[str, Any], spec: RunSpec) -> None:
+    # A job written by another version of the plan must not publish under an id that means something else here.
+    record = identity_record(spec, data_versions=description["data_versions"], needs=description["needs"])
+    expected = run_id(spec.slug(), record)
+    if expected != description["run"]:
+        raise ConfigurationError(
+            "the id does not belong to these parameters in this version of the code",
+            where="--job",
+            given=description["run"],
+            allowed=expected,
+            remedy="plan again with the code that computes the run",
+        )
+
+
+def _finished(state_root: Path, needed: str) -> Path:
+    folder = state_root / needed / "finished"
+    if not folder.is_dir():
+        raise StateError("a run this one builds on is not finished", where=str(folder), given=needed)
+    return folder.parent
+
+
+def _work(spec: RunSpec, inputs: RunInputs, context: RunContext) -> RunResult:
+    module, _, function = spec.entry_point.partition(":")
+    entry: Callable[[RunSpec, RunContext, RunInputs], RunResult] = getattr(importlib.import_module(module), function)
+    return entry(spec, context, inputs)
+
+
+@contextmanager
+def _progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None] | None]:
+    if not console.is_terminal or os.environ.get("BAYESGRID_NO_PROGRESS") or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda description, completed, total: bar.update(
+            task, description=description, completed=completed, total=total
+        )

@@ -1,0 +1,1 @@
+"""Where results live: run folders, atomic writes, manifests, checkpoints and resume."""

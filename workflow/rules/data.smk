@@ -1,0 +1,18 @@
+# Data sets: obtained from their sources, checked, and put where runs read them.
+for name in PLAN.datasets():
+    version = PLAN.data_version(name)
+
+    rule:
+        name:
+            f"prepare_{name}"
+        output:
+            provenance=DATA_ROOT / f"{name}-{version}" / "provenance.json",
+        log:
+            f"logs/prepare/{name}-{version}.log",
+        localrule: True
+        params:
+            dataset=name,
+        message:
+            "prepare data set {params.dataset}"
+        shell:
+            "bayesgrid prepare {params.dataset} > {log} 2>&1"
