@@ -35,9 +35,7 @@ _errors = Console(stderr=True)
 
 ProjectOption = Annotated[
     Path | None,
-    typer.Option(
-        "--project", envvar="BAYESGRID_PROJECT", help="The checkout; default: the one around the working folder."
-    ),
+    typer.Option("--project", envvar="BAYESGRID_PROJECT", help="The checkout; default: the one around this folder."),
 ]
 SettingsOption = Annotated[
     str | None,
@@ -49,7 +47,7 @@ SettingsOption = Annotated[
 ]
 ExperimentOption = Annotated[
     list[str] | None,
-    typer.Option("--experiment", "-e", help="Experiment to plan; may be repeated; default: all in the settings."),
+    typer.Option("--experiment", "-e", help="Experiment, may be repeated; default: all in the settings."),
 ]
 
 
@@ -265,14 +263,12 @@ def track(
     project: ProjectOption = None,
     settings: SettingsOption = None,
     experiment: ExperimentOption = None,
-    mode: Annotated[str, typer.Option(help="offline or online.")] = "offline",
+    online: Annotated[bool, typer.Option("--online", help="Send now; otherwise `wandb sync` does later.")] = False,
 ) -> None:
     """Feed the metrics of finished runs to Weights & Biases; safe to repeat."""
     from bayesgrid.store.layout import run_folders
     from bayesgrid.store.tracking import feed_wandb
 
-    if mode not in {"offline", "online"}:
-        raise ConfigurationError("unknown mode", where="--mode", given=mode, allowed="offline, online")
     root = _project(project)
     chosen = _settings(project, settings)
     state_root = chosen.state_path(root)
@@ -284,7 +280,7 @@ def track(
                 run_id=name,
                 config=planned.spec.model_dump(mode="json"),
                 project=chosen.tracking.project,
-                mode=mode,
+                mode="online" if online else "offline",
                 directory=state_root / "wandb",
             )
             _console.print(f"{name}: {sent} lines", highlight=False)
@@ -334,9 +330,7 @@ def plan_show(
 
 @plan_app.command("diff")
 def plan_diff(
-    revision: Annotated[
-        str, typer.Argument(help="A git revision whose configuration is compared with this one.")
-    ] = "HEAD",
+    revision: Annotated[str, typer.Argument(help="A git revision to compare with.")] = "HEAD",
     project: ProjectOption = None,
     settings: SettingsOption = None,
     experiment: ExperimentOption = None,

@@ -260,6 +260,13 @@ def _checked(values: Mapping[str, Any], known: Sequence[str], where: str) -> dic
     return flat
 
 
+def _checked_overrides(
+    overrides: Sequence[Override], known: Sequence[str], where: str
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    at = f"{where}, key 'overrides'"
+    return [(_checked(override.when, known, at), _checked(override.set, known, at)) for override in overrides]
+
+
 def _default_values(specification: type[RunSpec]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in specification.model_fields.items():

@@ -140,8 +140,8 @@ def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
         plan.titles[name] = experiment.title
         for table, definition in experiment.used_in.tables.items():
             _add_table(plan, table, definition, ids, name, path)
-        for figure, drawn in experiment.used_in.figures.items():
-            _add_figure(plan, figure, drawn, path)
+        for figure_name, drawn in experiment.used_in.figures.items():
+            _add_figure(plan, figure_name, drawn, path)
     for figure in plan.figures.values():
         if figure.definition.table not in plan.tables:
             suggestion = nearest_name(figure.definition.table, plan.tables)

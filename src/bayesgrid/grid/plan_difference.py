@@ -40,7 +40,7 @@ def configuration_at(project: Path, revision: str) -> Iterator[Path]:
 
 
 def compare_plans(before: Plan, now: Plan) -> list[str]:
-    """Return lines for a reader: a summary, then each added run with the parameters that set it apart, each dropped one.
+    """Return lines for a reader: a summary, each added run with the parameters that set it apart, each dropped one.
 
     An added run is explained against the dropped or kept run of the earlier plan that it differs from the least.
     """

@@ -43,7 +43,7 @@ class CheckpointStore:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Path:
         """Write a checkpoint atomically, drop all but the last two, and return its path."""
         body = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         header = {
             "run": self._run_id,
             "step": str(step),

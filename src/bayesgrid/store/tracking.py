@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bayesgrid.errors import StateError
 
@@ -46,7 +46,15 @@ def read_stream(path: Path) -> list[dict[str, Any]]:
     return [by_key[key] for key in sorted(by_key, key=lambda key: (key[0], str(key[1])))]
 
 
-def feed_wandb(folder: Path, *, run_id: str, config: dict[str, Any], project: str, mode: str, directory: Path) -> int:
+def feed_wandb(
+    folder: Path,
+    *,
+    run_id: str,
+    config: dict[str, Any],
+    project: str,
+    mode: Literal["offline", "online"],
+    directory: Path,
+) -> int:
     """Replay every stream of ``folder`` to Weights & Biases under the run's own id; return the number of lines sent.
 
     Feeding is idempotent for the service (``resume="allow"`` with a fixed id), and nothing ever reads from it.

@@ -1,0 +1,165 @@
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bayesgrid.data.regression_tables import LOADERS
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.sources import Loader, MirrorSource, WheelSource, load_dataset_catalog
+
+CATALOG = Path(__file__).parents[3] / "config" / "datasets.yaml"
+SHA = "ab" * 32
+OTHER_SHA = "cd" * 32
+
+ENTRY = f"""
+toy:
+  kind: regression_table
+  label: toy
+  version: 1
+  licence: MIT
+  citation: nobody
+  rows: 10
+  features: 2
+  table_sha256: {SHA}
+  sources:
+    - kind: mirror
+      loader: diamonds
+      files: {{table: {{path: toy/toy.csv, sha256: {SHA}}}}}
+    - kind: wheel
+      loader: diamonds
+      package: toy
+      version: 1.0.0
+      member: toy/toy.csv
+      sha256: {SHA}
+"""
+
+
+@pytest.fixture
+def catalog_file(tmp_path):
+    def write(text):
+        path = tmp_path / "datasets.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_entry_keeps_the_order_and_the_types_of_its_sources(catalog_file):
+    entry = load_dataset_catalog(catalog_file(ENTRY)).entry("toy")
+    assert [type(source) for source in entry.sources] == [MirrorSource, WheelSource]
+    assert entry.sources[0].files["table"].path == "toy/toy.csv"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("label: toy", "label: another name"),
+        ("licence: MIT", "licence: CC0"),
+        ("toy/toy.csv, sha256", "moved/toy.csv, sha256"),
+        (ENTRY[ENTRY.index("    - kind: wheel") :], ""),
+        ("package: toy", "package: other"),
+    ],
+)
+def test_data_version_depends_on_the_values_only(catalog_file, old, new):
+    before = load_dataset_catalog(catalog_file(ENTRY)).entry("toy").data_version()
+    assert old in ENTRY
+    assert load_dataset_catalog(catalog_file(ENTRY.replace(old, new))).entry("toy").data_version() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("  version: 1\n", "  version: 2\n"), (f"table_sha256: {SHA}", f"table_sha256: {OTHER_SHA}")],
+)
+def test_data_version_changes_with_the_values(catalog_file, old, new):
+    before = load_dataset_catalog(catalog_file(ENTRY)).entry("toy").data_version()
+    assert load_dataset_catalog(catalog_file(ENTRY.replace(old, new, 1))).entry("toy").data_version() != before
+
+
+def test_data_version_of_a_generator_changes_with_each_parameter(catalog_file):
+    text = """
+sine:
+  kind: regression_table
+  label: sine
+  version: 1
+  licence: MIT
+  citation: nobody
+  rows: 10
+  features: 1
+  sources: [{kind: generator, name: bimodal_sine, parameters: {rows: 10, seed: 0}}]
+"""
+    versions = {
+        load_dataset_catalog(catalog_file(text.replace(old, new))).entry("sine").data_version()
+        for old, new in [("", ""), ("seed: 0", "seed: 1"), ("seed: 0", "noise: 0.3"), ("seed: 0", "offset: 0.4")]
+    }
+    assert len(versions) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kind: wheel", "kind: whel", ["'toy'", "source 2", "kind", "'whel'", "did you mean 'wheel'"]),
+        (
+            "      version: 1.0.0\n",
+            "      version: 1.0.0\n      wheel_sha: abc\n",
+            ["'toy'", "source 2", "unknown key 'wheel_sha'", "did you mean 'wheel_sha256'"],
+        ),
+        (
+            "rows: 10\n",
+            "rows: 10\n  publishd_rows: 11\n",
+            ["'toy'", "'publishd_rows'", "did you mean 'published_rows'"],
+        ),
+        ("loader: diamonds\n      package", "loader: diamond\n      package", ["source 2", "loader", "'diamond'"]),
+        ("toy/toy.csv, sha256", "../toy.csv, sha256", ["source 1", "files.table.path", "'../toy.csv'"]),
+        ("toy/toy.csv, sha256", "/toy.csv, sha256", ["source 1", "files.table.path"]),
+        ("rows: 10", "rows: '10'", ["'toy'", "rows", "'10'"]),
+        ("  rows: 10\n", "", ["'toy'", "'rows' is missing"]),
+        (f"  table_sha256: {SHA}\n", "", ["several sources", "table_sha256"]),
+        (f"  table_sha256: {SHA}\n", "  table_sha256: ABC\n", ["table_sha256", "'ABC'"]),
+        ("\ntoy:", "\nTo y:", ["not a name", "'To y'"]),
+    ],
+)
+def test_faults_name_file_key_value_and_what_is_allowed(catalog_file, old, new, words):
+    assert old in ENTRY
+    path = catalog_file(ENTRY.replace(old, new, 1))
+    with pytest.raises(ConfigurationError) as caught:
+        load_dataset_catalog(path)
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- toy\n", "3\n"])
+def test_a_file_that_is_no_mapping_is_refused(catalog_file, text):
+    with pytest.raises(ConfigurationError, match="not a catalog"):
+        load_dataset_catalog(catalog_file(text))
+
+
+def test_unknown_data_set_names_the_nearest():
+    with pytest.raises(ConfigurationError, match="did you mean 'diamonds'"):
+        load_dataset_catalog(CATALOG).entry("diamond")
+
+
+def test_loader_names_of_the_catalog_are_the_loaders_that_exist():
+    assert set(get_args(Loader)) == set(LOADERS)
+
+
+def test_every_data_set_smaller_than_the_published_one_says_so_in_its_label():
+    for name, entry in load_dataset_catalog(CATALOG).entries.items():
+        if entry.published_rows is not None and entry.rows != entry.published_rows:
+            assert f"{entry.rows:,} of {entry.published_rows:,} rows" in entry.label, name
+
+
+def test_versions_of_the_data_sets_are_frozen():
+    # A change here makes every stored result on the data set obsolete: it must be meant.
+    versions = {name: entry.data_version() for name, entry in load_dataset_catalog(CATALOG).entries.items()}
+    assert versions == VERSIONS
+
+
+VERSIONS = {
+    "diamonds": "v1-3effe778f884",
+    "parkinsons": "v1-c50cd0eb345d",
+    "superconductors": "v1-f227e39132e0",
+    "superconductors_full": "v1-3778254af0ba",
+    "sarcos": "v1-17854bfc8561",
+    "sarcos_full": "v1-d2a3dd43bb13",
+    "bimodal_sine": "v1-e2d621981f37",
+}
