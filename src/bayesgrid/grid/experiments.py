@@ -7,7 +7,7 @@ file's own ``set``, the grid cell, the file's own ``overrides``.
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -43,8 +43,10 @@ class Override(Parameters):
 class TableDefinition(Parameters):
     """A table that the runs of the experiments naming it are aggregated into."""
 
-    kind: str
+    kind: Literal["learning_curve_summary", "learning_curves", "run_overview"]
     """What the table shows; the kinds are those of ``bayesgrid.reporting.tables``."""
+    options: dict[str, Any] = {}
+    """Options of the kind, such as the agent that differences are taken to."""
 
 
 class FigureDefinition(Parameters):

@@ -37,6 +37,8 @@ class LabelProtocol(Parameters):
     """Share of all rows held out for testing; one split for all seeds."""
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of the remaining rows held out for early stopping, drawn per seed."""
+    validation_rows: int | None = Field(default=None, ge=1)
+    """Rows of the validation share that early stopping looks at, at most, drawn per seed; all of them by default."""
     test_split_seed: int = Field(default=0, ge=0)
     """Seed of the test split."""
 

@@ -1,0 +1,1 @@
+"""What to label next: disagreement between posterior draws, and the choice of a batch. numpy and numba only."""

@@ -1,0 +1,112 @@
+"""Which candidates to label, given their scores or their places in a space of features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bayesgrid.acquisition.compilation import compiled
+from bayesgrid.errors import DataError
+
+__all__ = ["Choice", "k_centre_greedy", "top_q", "uniform_without_replacement"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Chosen candidates.
+
+    Args:
+        positions: `[q]` int64, distinct, in the order of choice.
+        nonfinite: number of candidates whose score or features are not finite; they are chosen last.
+    """
+
+    positions: npt.NDArray[np.int64]
+    nonfinite: int
+
+
+def _check_query_size(query_size: int, candidates: int) -> None:
+    if not 1 <= query_size <= candidates:
+        raise DataError("the query does not fit the candidates", given=query_size, allowed=f"from 1 to {candidates}")
+
+
+def top_q(scores: npt.NDArray[np.floating], query_size: int, rng: np.random.Generator) -> Choice:
+    """Choose the ``query_size`` highest of ``scores`` `[n]`, ties in random order, highest first.
+
+    Scores that are NaN or infinite count as lower than every finite one.
+
+    Raises:
+        DataError: if ``query_size`` is not within 1 .. n.
+    """
+    _check_query_size(query_size, scores.shape[0])
+    finite = np.isfinite(scores)
+    ranked = np.where(finite, scores, -np.inf)
+    shuffled = rng.permutation(scores.shape[0])
+    order = shuffled[np.argsort(-ranked[shuffled], kind="stable")]
+    return Choice(positions=order[:query_size].astype(np.int64), nonfinite=int(np.count_nonzero(~finite)))
+
+
+def uniform_without_replacement(candidates: int, query_size: int, rng: np.random.Generator) -> Choice:
+    """Choose ``query_size`` of ``candidates`` positions at random, each at most once.
+
+    Raises:
+        DataError: if ``query_size`` is not within 1 .. ``candidates``.
+    """
+    _check_query_size(query_size, candidates)
+    return Choice(positions=rng.permutation(candidates)[:query_size].astype(np.int64), nonfinite=0)
+
+
+@compiled
+def _approach(
+    points: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], distances: npt.NDArray[np.float64]
+) -> None:
+    """Lower the squared ``distances`` `[n]` from ``points`` `[n, h]` to those from ``centre`` `[h]`, where nearer."""
+    for point in range(points.shape[0]):
+        distance = 0.0
+        for feature in range(points.shape[1]):
+            difference = points[point, feature] - centre[feature]
+            distance += difference * difference
+        distances[point] = min(distances[point], distance)
+
+
+def k_centre_greedy(
+    candidates: npt.NDArray[np.floating], labelled: npt.NDArray[np.floating], query_size: int
+) -> Choice:
+    """Choose candidates one after another, each the farthest from all labelled and already chosen ones.
+
+    The greedy 2-approximation of the k-centre problem (Gonzalez 1985) that core-set selection uses (Sener and Savarese
+    2018, arXiv 1708.00489, algorithm 1). Of equally far candidates the first is taken. One distance per candidate is
+    kept and updated with each new centre: O(n) memory, O(n h (l + q)) time.
+
+    Args:
+        candidates: `[n, h]`. Rows that are not finite are chosen last.
+        labelled: `[l, h]`, at least one row; rows that are not finite are left out.
+        query_size: q.
+
+    Raises:
+        DataError: if q is not within 1 .. n, the numbers of features differ, or no labelled row is finite.
+    """
+    _check_query_size(query_size, candidates.shape[0])
+    if candidates.ndim != 2 or labelled.ndim != 2 or candidates.shape[1] != labelled.shape[1]:
+        raise DataError(
+            "candidates and labelled examples have different features",
+            given=f"{candidates.shape} and {labelled.shape}",
+            allowed="[n, h] and [l, h]",
+        )
+    finite: npt.NDArray[np.bool_] = np.isfinite(candidates).all(axis=1)
+    points = np.where(finite[:, np.newaxis], candidates, 0.0).astype(np.float64)
+    centres = np.ascontiguousarray(labelled, dtype=np.float64)
+    centres = centres[np.isfinite(centres).all(axis=1)]
+    if not centres.shape[0]:
+        raise DataError("farthest candidates need at least one finite labelled example to be far from")
+    distances = np.full(points.shape[0], np.inf)
+    for centre in centres:
+        _approach(points, centre, distances)
+    distances[~finite] = -1.0
+    positions = np.empty(query_size, dtype=np.int64)
+    for choice in range(query_size):
+        farthest = int(np.argmax(distances))
+        positions[choice] = farthest
+        if finite[farthest]:
+            _approach(points, points[farthest], distances)
+        distances[farthest] = -2.0  # below the distance of every candidate not yet chosen
+    return Choice(positions=positions, nonfinite=int(np.count_nonzero(~finite)))

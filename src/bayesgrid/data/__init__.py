@@ -1,0 +1,1 @@
+"""Rows: obtaining data sets, reading them as tables, splitting them, and checking that splits do not leak."""

@@ -1,0 +1,1 @@
+"""Scoring rules, errors, calibration, learning-curve areas and their intervals; NumPy and SciPy only."""

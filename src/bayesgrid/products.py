@@ -1,0 +1,103 @@
+"""Tables, figures and the ledger of claims of a plan: what the workflow's rules make from published results."""
+
+from collections import Counter
+from pathlib import Path
+
+from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.grid.plan import Plan
+from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
+from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.figures import render_notebook
+from bayesgrid.reporting.html_tables import html
+from bayesgrid.reporting.table import Table
+from bayesgrid.reporting.tables import build_table, render_partial, write_table
+from bayesgrid.store.atomic import write_text
+from bayesgrid.store.status import run_status
+
+__all__ = ["render_planned_figure", "run_records", "write_claims", "write_planned_table"]
+
+
+def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: Path) -> list[RunRecord]:
+    """Return what reporting needs to know of the runs ``names``, with the state each is in now."""
+    records = []
+    for name in names:
+        run = plan.runs[name]
+        folder = results / "runs" / run.study / name
+        status = run_status(results, state_root, run.study, name)
+        state = f"failed:{status.failure}" if status.state == "failed" else status.state
+        if state == "done" and not (folder / "manifest.json").is_file():
+            # Finished in the state root, but this checkout has not published it yet.
+            state = "pending"
+        records.append(RunRecord(name, run.study, run.spec.model_dump(mode="json"), folder, run.experiments, state))
+    return records
+
+
+def write_planned_table(
+    plan: Plan, name: str, results: Path, state_root: Path, stem: Path, *, partial: bool
+) -> list[Path]:
+    """Build table ``name`` of the plan, write it beside ``stem`` in every form, and return the paths.
+
+    Raises:
+        ConfigurationError: if no chosen experiment feeds such a table.
+        StateError: if a run is missing (unless ``partial``) or damaged.
+    """
+    if name not in plan.tables:
+        raise _unknown("table", name, list(plan.tables))
+    planned = plan.tables[name]
+    records = run_records(plan, planned.runs, results, state_root)
+    build = render_partial if partial else build_table
+    return _write(build(planned.definition.kind, records, planned.definition.options), stem)
+
+
+def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
+    """Run the notebook of figure ``name`` and return the paths of the image files and of the executed notebook.
+
+    Raises:
+        ConfigurationError: if no chosen experiment feeds such a figure, or its notebook does not exist.
+    """
+    if name not in plan.figures:
+        raise _unknown("figure", name, list(plan.figures))
+    definition = plan.figures[name].definition
+    notebooks = project / "workflow" / "notebooks"
+    source = notebooks / f"{definition.notebook}.py"
+    if not source.is_file():
+        raise _unknown("notebook", definition.notebook, [path.stem for path in notebooks.glob("*.py")])
+    results = project / "results"
+    stem = results / "figures" / name
+    executed = results / "notebooks" / f"{name}.ipynb"
+    parameters = {
+        "table": str(results / "tables" / f"{definition.table}.parquet"),
+        "output_stem": str(stem),
+        "title": definition.title,
+    }
+    written = render_notebook(source, executed, parameters)
+    return [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")] + list(written)
+
+
+def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem: Path) -> Counter[str]:
+    """Evaluate every claim against the plan's finished runs, write the ledger, and return the verdicts' counts.
+
+    Raises:
+        ConfigurationError: if ``config/claims.yaml`` does not fit its schema.
+    """
+    records = run_records(plan, tuple(plan.runs), results, state_root)
+    evaluated = evaluate_claims(load_claims(config / "claims.yaml"), records)
+    _write(claims_table(evaluated), stem)
+    return Counter(evaluated["verdict"])
+
+
+def _write(table: Table, stem: Path) -> list[Path]:
+    page = stem.with_name(f"{stem.name}.html")
+    written = write_table(table, stem)
+    write_text(page, html(table))
+    return [*written, page]
+
+
+def _unknown(what: str, name: str, known: list[str]) -> ConfigurationError:
+    suggestion = nearest_name(name, known)
+    return ConfigurationError(
+        f"unknown {what}",
+        given=name,
+        allowed=", ".join(known) or f"(no chosen experiment feeds a {what})",
+        remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+    )

@@ -1,0 +1,31 @@
+"""BALSA KL-grid: how far the draws are from their mean, in Kullback-Leibler divergence.
+
+Score: ``sum_h KL(p_h || p)``, p the mean of the draws p_1 .. p_T.
+Paper: Werner and Schmidt-Thieme (2025), BALSA, arXiv 2501.01248.
+Assumes: dropout masks are posterior draws, each one function of all candidates.
+The reference: sums unnormalised densities over targets in [0.1, 0.9] of a scale to [0, 1] without the width of a step,
+and scores NaN, ranked first, where a Gaussian density underflows. Here as in ``bald_dist_entropy``, to which it is
+identical: ``sum_h KL(p_h || p) = T H[p] - sum_h H[p_h]``.
+"""
+
+from collections.abc import Callable
+
+from bayesgrid.acquisition.density_disagreement import density_disagreement
+from bayesgrid.studies.regression.agents.highest_score import highest_score_agent
+from bayesgrid.studies.regression.agents.interface import Agent
+from bayesgrid.studies.regression.spec import PosteriorSpec
+
+__all__ = ["AGENTS"]
+
+
+def _build(posterior: PosteriorSpec) -> Agent:
+    return highest_score_agent(
+        lambda draws: (
+            density_disagreement(
+                draws, grid_nodes=posterior.grid_nodes, tail_probability=posterior.tail_probability
+            ).kl_grid
+        )
+    )
+
+
+AGENTS: dict[str, Callable[[PosteriorSpec], Agent]] = {"balsa_kl_grid": _build}
