@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands that need them, so that plannin
 import json
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -203,8 +204,6 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show each run's state: done, pending, running, or failed and why, with the end of its log."""
-    from rich.table import Table
-
     from bayesgrid.store.status import run_status
 
     root = _project(project)
@@ -214,15 +213,14 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
         return
-    shown = Table("run", "state", "detail", box=None, pad_edge=False)
     colours = {"done": "green", "running": "cyan", "failed": "red", "pending": "dim"}
-    counts: dict[str, int] = {}
     for row in rows:
-        counts[row.state] = counts.get(row.state, 0) + 1
         label = f"failed: {row.failure}" if row.state == "failed" else row.state
-        detail = "\n".join(row.log_lines(lines)) if row.state in {"failed", "running"} else ""
-        shown.add_row(row.run_id, f"[{colours[row.state]}]{label}[/]", _escaped(detail))
-    _console.print(shown)
+        _console.print(f"[{colours[row.state]}]{label:<22}[/] {row.run_id}", soft_wrap=True, highlight=False)
+        if row.state in {"failed", "running"}:
+            for line in row.log_lines(lines):
+                _console.print(f"    {_escaped(line)}", soft_wrap=True, highlight=False)
+    counts = Counter(row.state for row in rows)
     _console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
 
 

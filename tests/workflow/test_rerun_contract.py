@@ -88,6 +88,7 @@ def test_deleted_results_are_published_again_without_computing(copy):
     attempts = len(list((copy.folder / "results" / "state").glob("*/tracking/walk.jsonl")))
     lines = {p: p.read_text() for p in (copy.folder / "results" / "state").glob("*/tracking/walk.jsonl")}
     shutil.rmtree(copy.folder / "results" / "runs")
+    shutil.rmtree(copy.folder / "results" / "tables")
     assert copy.jobs()["toy_run"] == 4
     copy.snakemake()
     assert copy.published() == before

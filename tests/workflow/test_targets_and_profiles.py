@@ -1,61 +1,49 @@
 """Targets by name, partial tables, profiles, lint, and configuration errors before any job."""
 
-import os
+import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bayesgrid.grid.experiments import experiment_paths
+from bayesgrid.grid.plan import make_plan
 from tests.workflow.project import REPOSITORY, Project
 
 pytestmark = pytest.mark.workflow
 
 
-def repository_environment():
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": ""}
-
-
-def in_repository(*command):
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=repository_environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+@pytest.fixture
+def checkout(tmp_path):
+    """Return the repository's own workflow and configuration, without any result."""
+    project = Project(tmp_path / "checkout").copy_workflow()
+    shutil.rmtree(project.folder / "config")
+    shutil.copytree(REPOSITORY / "config", project.folder / "config")
+    return project
 
 
 @pytest.mark.parametrize("name", sorted(experiment_paths(REPOSITORY / "config")))
-def test_every_experiment_has_a_dry_run(name, tmp_path):
-    done = in_repository("snakemake", "-n", "--nolock", "--directory", str(tmp_path), "--config", f"experiments=[{name}]")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "regression_run" in done.stdout + done.stderr
+def test_every_experiment_has_a_dry_run(checkout, name):
+    jobs = checkout.jobs("--config", f"experiments=[{name}]")
+    plan = make_plan(checkout.folder / "config", [name])
+    for study in {run.study for run in plan.runs.values()}:
+        assert jobs[f"{study}_run"] == len(list(plan.of_study(study)))
+    assert jobs["table"] == len(plan.tables)
 
 
-def test_the_slurm_profile_plans_the_papers(tmp_path):
-    done = in_repository("snakemake", "-n", "--profile", "slurm", "--nolock", "--directory", str(tmp_path))
-    printed = done.stdout + done.stderr
+def test_the_slurm_profile_plans_the_papers(checkout):
+    printed = checkout.snakemake("-n", profile="slurm")
     assert "Using profile slurm" in printed
-    # --directory leaves the paths of --configfile where they are: relative to the folder of the call.
-    assert done.returncode == 0, printed
     assert "balsa_paper_summary" in printed
 
 
-def test_the_workflow_is_lint_clean_and_formatted():
-    lint = in_repository("snakemake", "--lint")
-    assert lint.returncode == 0, lint.stdout + lint.stderr
-    form = in_repository("snakefmt", "--check", "Snakefile", "workflow")
-    assert form.returncode == 0, form.stderr
+def test_the_workflow_is_lint_clean_and_formatted(checkout):
+    checkout.run("snakemake", "--lint")
+    checkout.run("snakefmt", "--check", "Snakefile", "workflow")
 
 
-def test_the_catalog_entry_plans_the_same_jobs(tmp_path):
-    jobs = []
-    for entry in ("Snakefile", "workflow/Snakefile"):
-        done = in_repository("snakemake", "-n", "-s", entry, "--nolock", "--directory", str(tmp_path))
-        printed = done.stdout + done.stderr
-        assert done.returncode == 0, printed
-        jobs.append(printed[printed.index("Job stats:") :].split("\n\n")[0])
-    assert jobs[0] == jobs[1]
+def test_the_catalog_entry_plans_the_same_jobs(checkout):
+    assert checkout.jobs("-s", "workflow/Snakefile") == checkout.jobs()
 
 
 def test_one_table_or_one_run_is_a_target(project):
@@ -81,7 +69,7 @@ def test_partial_tables_show_what_is_missing_and_why(project):
 def test_runs_that_others_need_are_computed_first(project):
     project.experiment(methods="[refined]", scales="[2.0]")
     assert project.jobs() == {"toy_run": 2, "table": 1, "claims": 1}
-    project.snakemake("--until", "toy_run")
+    project.snakemake()
     values = {
         name.split("-")[1]: pd.read_parquet(path / "metrics.parquet")["value"].tolist()
         for name, path in ((p.name, p) for p in (project.folder / "results" / "runs" / "toy").iterdir())

@@ -2,7 +2,7 @@
 rule figure:
     input:
         table=figure_table,
-        notebook=figure_notebook,
+        notebook=ancient(figure_notebook),
     output:
         svg="results/figures/{figure}.svg",
         png=report(

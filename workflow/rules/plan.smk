@@ -1,4 +1,6 @@
 # The plan of this invocation, and the functions by which rules read it.
+import os
+from hashlib import sha256
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -31,6 +33,16 @@ wildcard_constraints:
     run=r"[a-z0-9][a-z0-9_.-]*-[0-9a-f]{16}",
     table=r"[A-Za-z0-9][A-Za-z0-9_]*",
     figure=r"[A-Za-z0-9][A-Za-z0-9_]*",
+
+
+def project_file(name):
+    # Relative, because a checkout that moves must not look like one with other inputs.
+    return os.path.relpath(PROJECT / name)
+
+
+def checksum(path):
+    # By content, because every file of a fresh clone is newer than results that were copied into it.
+    return sha256(Path(path).read_bytes()).hexdigest()
 
 
 def planned(wildcards):
@@ -115,10 +127,9 @@ def figure_table(wildcards):
 
 
 def figure_notebook(wildcards):
-    return str(
-        PROJECT / "workflow" / "notebooks" / f"{figure_of(wildcards).notebook}.py"
-    )
+    return project_file(f"workflow/notebooks/{figure_of(wildcards).notebook}.py")
 
 
 def figure_definition(wildcards):
-    return canonical_json(figure_of(wildcards).model_dump(mode="json"))
+    definition = figure_of(wildcards).model_dump(mode="json")
+    return canonical_json([definition, checksum(figure_notebook(wildcards))])

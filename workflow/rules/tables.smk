@@ -26,7 +26,7 @@ rule table:
 
 rule claims:
     input:
-        ledger=ancient(PROJECT / "config" / "claims.yaml"),
+        ledger=ancient(project_file("config/claims.yaml")),
         runs=[published(name, "manifest.json") for name in PLAN.runs],
     output:
         parquet="results/claims.parquet",
@@ -44,6 +44,7 @@ rule claims:
     localrule: True
     params:
         runs=canonical_json(sorted(PLAN.runs)),
+        ledger=checksum(PROJECT / "config" / "claims.yaml"),
     message:
         "claims"
     shell:

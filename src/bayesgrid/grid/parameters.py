@@ -70,7 +70,8 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _configuration_error(model: type[BaseModel], error: ValidationError, where: str) -> ConfigurationError:
     faults = error.errors(include_url=False, include_context=True)
-    fault = faults[0]
+    # A misspelt required key is unknown and missing at once; the spelling is what helps.
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     key = ".".join(str(part) for part in fault["loc"])
     more = f" ({len(faults) - 1} further faults)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":

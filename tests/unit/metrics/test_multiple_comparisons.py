@@ -33,7 +33,9 @@ def test_equal_differences_are_certain_and_zero_ones_say_nothing():
     assert paired_p_value([0.5, 0.5, 0.5]) == 0.0
 
 
-@pytest.mark.parametrize("call", [lambda: holm_adjusted([]), lambda: holm_adjusted([1.5]), lambda: paired_p_value([1.0])])
+@pytest.mark.parametrize(
+    "call", [lambda: holm_adjusted([]), lambda: holm_adjusted([1.5]), lambda: paired_p_value([1.0])]
+)
 def test_malformed_input_is_a_data_error(call):
     with pytest.raises(DataError):
         call()

@@ -67,15 +67,15 @@ class TrainingSpec(Parameters):
     """Coupled L2 penalty of NAdam."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout probability while training; the same for all agents, so that agents differ in selection alone."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Examples per step; the last, smaller batch of an epoch is dropped."""
-    max_epochs: int = Field(default=100, ge=1)
+    max_epochs: int = Field(default=200, ge=1)
     """Epochs at most."""
-    patience: int = Field(default=10, ge=1)
+    patience: int = Field(default=20, ge=1)
     """Epochs without improvement of the validation NLL before the fit stops; the best weights are restored."""
     minimum_improvement: float = Field(default=1e-4, ge=0)
     """Smallest decrease of the validation NLL, in nats, that counts as improvement."""
-    warm_start: Literal["scratch", "continue", "shrink_perturb"] = "scratch"
+    warm_start: Literal["scratch", "continue", "shrink_perturb"] = "shrink_perturb"
     """Weights a refit starts from: the seed's initial ones, the last ones, or the last ones shrunk and perturbed."""
 
 
@@ -139,7 +139,15 @@ class RegressionSpec(RunSpec):
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if the labels asked for, or one query, exceed what the data set holds."""
         super().check(catalog)
-        rows = catalog.entry(self.dataset).rows
+        entry = catalog.entry(self.dataset)
+        if self.labels.split == "grouped" and entry.groups is None:
+            grouped = sorted(name for name, other in catalog.entries.items() if other.groups is not None)
+            raise ConfigurationError(
+                f"key 'labels.split': data set {self.dataset!r} has no groups to split by",
+                given="grouped",
+                allowed=f"random, or one of the data sets {', '.join(grouped)}",
+            )
+        rows = entry.rows
         pool = int(rows * (1 - self.labels.test_fraction) * (1 - self.labels.validation_fraction))
         wanted = self.labels.initial + self.labels.budget
         if wanted > pool:

@@ -1,0 +1,73 @@
+"""The kinds of tables, by the name that an experiment's ``used_in.tables`` gives them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from bayesgrid.errors import ConfigurationError, StateError, nearest_name
+from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.learning_curve_tables import learning_curve_summary, learning_curves
+from bayesgrid.reporting.run_overview import run_overview
+from bayesgrid.reporting.table import Table
+from bayesgrid.reporting.table_files import write_table
+
+__all__ = ["Table", "build_table", "render_partial", "table_kinds", "write_table"]
+
+TableBuilder: TypeAlias = Callable[[Sequence[RunRecord], Mapping[str, Any]], Table]
+
+_KINDS: dict[str, TableBuilder] = {
+    "learning_curve_summary": learning_curve_summary,
+    "learning_curves": learning_curves,
+    "run_overview": run_overview,
+}
+
+
+def table_kinds() -> tuple[str, ...]:
+    """Return the names of all table kinds, sorted."""
+    return tuple(sorted(_KINDS))
+
+
+def build_table(kind: str, runs: Sequence[RunRecord], options: Mapping[str, Any] | None = None) -> Table:
+    """Return the table of kind ``kind`` over finished ``runs``; the same runs give the same table.
+
+    Args:
+        kind: one of :func:`table_kinds`.
+        runs: in the order in which a reader should meet them.
+        options: of the kind: ``reference_agent`` (default ``random``), the agent that differences are taken to.
+
+    Raises:
+        ConfigurationError: for an unknown kind or option.
+        StateError: if a run is not finished, or a file of it is missing or damaged.
+    """
+    builder = _builder(kind)
+    waiting = [run for run in runs if not run.finished]
+    if waiting or not runs:
+        raise StateError(
+            f"{len(waiting)} of the table's {len(runs)} runs are not finished",
+            given=", ".join(f"{run.run_id} ({run.state})" for run in waiting[:3]) or None,
+            remedy="run the workflow to the end, or ask for the partial table",
+        )
+    return builder(runs, options or {})
+
+
+def render_partial(kind: str, runs: Sequence[RunRecord], options: Mapping[str, Any] | None = None) -> Table:
+    """Return the same table where runs that are not finished are holes that say why: their ``state``.
+
+    Raises:
+        ConfigurationError: for an unknown kind or option.
+        StateError: if there is no run, or a file of a finished one is missing or damaged.
+    """
+    if not runs:
+        raise StateError("the table has no run", allowed="at least one planned run")
+    return _builder(kind)(runs, options or {})
+
+
+def _builder(kind: str) -> TableBuilder:
+    if kind not in _KINDS:
+        suggestion = nearest_name(kind, _KINDS)
+        raise ConfigurationError(
+            "unknown kind of table",
+            given=kind,
+            allowed=", ".join(table_kinds()),
+            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+        )
+    return _KINDS[kind]

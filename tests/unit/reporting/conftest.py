@@ -1,0 +1,25 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """The module that makes run folders; tests are imported by path, so it is too."""
+    path = Path(__file__).with_name("synthetic_runs.py")
+    specification = importlib.util.spec_from_file_location("synthetic_runs", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def demo_runs(synthetic, tmp_path):
+    """Two data sets, five agents, five seeds, as in the demo."""
+    agents = ("random", "coreset", "bald_dist_entropy", "balsa_kl_pairs", "balsa_kl_grid")
+    return [
+        synthetic.make_run(tmp_path, dataset=dataset, agent=agent, initial=initial, budget=budget)
+        for dataset, initial, budget in (("diamonds", 200, 400), ("bimodal_sine", 50, 250))
+        for agent in agents
+    ]
