@@ -17,7 +17,14 @@ from tests.workflow.project import REPOSITORY, Project
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
 # Only the pace differs from the shipped profile: a test looks after 2 s, not after 20 s.
-QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "10")
+QUICK = (
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--seconds-between-status-checks",
+    "2",
+    "--latency-wait",
+    "10",
+)
 
 
 @pytest.fixture
@@ -129,7 +136,9 @@ def test_the_documented_command_works_in_a_fresh_clone(slurm, tmp_path):
     # CI checks out the very commit; a developer's uncommitted files are not what is cloned.
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(clone)], check=True, timeout=120)
     project = Project(clone)
-    project.environment.update(slurm.env, PATH=project.environment["PATH"], PYTHONPATH=project.environment["PYTHONPATH"])
+    project.environment.update(
+        slurm.env, PATH=project.environment["PATH"], PYTHONPATH=project.environment["PYTHONPATH"]
+    )
     (clone / "config" / "experiments" / "toy").mkdir()
     project.experiment(methods="[a]", scales="[1.0]", seeds="0-1")
     project.write("config/paper.yaml", "experiments: [toy]\n")

@@ -42,7 +42,9 @@ def test_torchvision_is_absent():
     assert importlib.util.find_spec("torchvision") is None
 
 
-@pytest.mark.parametrize("forbidden", [r"\btorch\.load\(", r"\bpickle\b.*load", r"\beval\(", r"shell=True", r"np\.random\.seed"])
+@pytest.mark.parametrize(
+    "forbidden", [r"\btorch\.load\(", r"\bpickle\b.*load", r"\beval\(", r"shell=True", r"np\.random\.seed"]
+)
 def test_the_source_keeps_away_from(forbidden):
     offenders = [
         str(path)

@@ -22,8 +22,8 @@ BANDS_UP_TO = 5
 """With more agents, bands would hide each other, and intervals are bars at the markers."""
 
 # The layout in inches: margins of a row of panels, then heights from the heading of a row to its tick labels.
-_LEFT, _RIGHT, _GAP, _EDGE = 0.68, 0.13, 0.70, 0.06
-_TITLE, _LEGEND_LINE, _HEADING, _PANEL, _BELOW, _FOOT = 0.26, 0.17, 0.24, 1.30, 0.24, 0.36
+_LEFT, _RIGHT, _GAP, _EDGE = 0.52, 0.13, 0.56, 0.06
+_TITLE, _LEGEND_LINE, _HEADING, _PANEL, _BELOW, _FOOT = 0.26, 0.17, 0.40, 1.30, 0.26, 0.36
 
 
 def draw_learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
@@ -97,8 +97,7 @@ def _draw(curves: pd.DataFrame, agents: Sequence[str], title: str, note: str, *,
             if zero_line:
                 panel.axhline(0, color="#000000", linewidth=0.8, zorder=0.5)
             _draw_panel(panel, rows[rows["metric"] == metric], agents)
-            panel.set_ylabel(f"Δ {label}" if zero_line else label)
-            panel.yaxis.set_label_coords(-0.55 / width, 0.5)
+            panel.set_title(f"Δ {label}" if zero_line else label, loc="left", size=8, pad=3)
             if row == len(groups) - 1:
                 panel.set_xlabel("Number of labels")
     drawn = "Bands" if len(agents) <= BANDS_UP_TO else "Bars"
@@ -134,8 +133,8 @@ def _draw_panel(panel: Axes, rows: pd.DataFrame, agents: Sequence[str]) -> None:
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     # The means and the bulk of the intervals: one wide interval at the first point must not flatten the rest.
     lower, upper = rows["lower"].dropna(), rows["upper"].dropna()
-    low = min([float(rows["estimate"].min()), *([float(np.quantile(lower, 0.02))] if len(lower) else [])])
-    high = max([float(rows["estimate"].max()), *([float(np.quantile(upper, 0.95))] if len(upper) else [])])
+    low = min([float(rows["estimate"].min()), *([float(np.quantile(lower, 0.01))] if len(lower) else [])])
+    high = max([float(rows["estimate"].max()), *([float(np.quantile(upper, 0.99))] if len(upper) else [])])
     margin = 0.04 * (high - low) or 0.05
     return low - margin, high + margin
 

@@ -74,9 +74,7 @@ def run(spec: ToySpec, context: RunContext, inputs: RunInputs) -> RunResult:
         context.checkpoints.save(step, {"position": position}, {})
         context.tracker.log("walk", step, position=float(position[0]))
         context.raise_if_stopping()
-    metrics = pd.DataFrame(
-        {"seed": list(spec.seeds), "split": "test", "metric": "position", "value": position}
-    )
+    metrics = pd.DataFrame({"seed": list(spec.seeds), "split": "test", "metric": "position", "value": position})
     predictions = pd.DataFrame(
         {
             "seed": list(spec.seeds),

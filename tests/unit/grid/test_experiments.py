@@ -64,9 +64,7 @@ def test_words_that_yaml_1_1_made_booleans_stay_words(tmp_path):
 
 
 def test_nested_and_dotted_keys_mean_the_same(config):
-    nested = BASE.replace(
-        "set: {labels.initial: 50, labels.budget: 100}", "set: {labels: {initial: 50, budget: 100}}"
-    )
+    nested = BASE.replace("set: {labels.initial: 50, labels.budget: 100}", "set: {labels: {initial: 50, budget: 100}}")
     assert specs(config, nested) == specs(config, BASE)
 
 

@@ -29,7 +29,7 @@ def texts(figure):
 def test_lines_and_bands_are_the_numbers_of_the_table(demo_runs):
     table = build_table("learning_curves", demo_runs).data
     figure = draw_learning_curves(table, title="A title")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["NLL", "CRPS", "MAE"] * 2
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["NLL", "CRPS", "MAE"] * 2
     wanted = table[
         (table["dataset"] == "bimodal_sine")
         & (table["agent"] == "coreset")
@@ -71,14 +71,20 @@ def test_the_legend_lies_outside_the_panels(demo_runs):
 
 
 @pytest.mark.parametrize("draw", [draw_learning_curves, draw_differences])
-def test_axis_labels_do_not_touch_the_numbers_beside_them(demo_runs, draw):
+def test_numbers_and_names_of_panels_do_not_touch(demo_runs, draw):
     figure = draw(build_table("learning_curves", demo_runs).data)
     figure.canvas.draw()
-    for axes in figure.axes:
+    headings = [text.get_window_extent() for text in figure.texts]
+    for left, axes in zip([None, *figure.axes], figure.axes, strict=False):
         low, high = axes.get_ylim()
-        ticks = [t for t in axes.yaxis.get_major_ticks() if low <= t.get_loc() <= high]
-        numbers = min(tick.label1.get_window_extent().x0 for tick in ticks)
-        assert axes.yaxis.label.get_window_extent().x1 <= numbers
+        numbers = [
+            tick.label1.get_window_extent() for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high
+        ]
+        if left is not None and left.get_window_extent().y0 == axes.get_window_extent().y0:
+            assert min(number.x0 for number in numbers) > left.get_window_extent().x1
+        name = axes.get_title(loc="left")
+        (shown,) = [text.get_window_extent() for text in axes.findobj(mpl.text.Text) if text.get_text() == name]
+        assert not any(shown.overlaps(other) for other in [*headings, *numbers])
 
 
 def test_many_agents_get_bars_instead_of_bands(synthetic, tmp_path):

@@ -24,7 +24,9 @@ def test_nothing_saved_means_none(store):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    hnp.arrays(st.sampled_from([np.float64, np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=3, max_side=4)),
+    hnp.arrays(
+        st.sampled_from([np.float64, np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=3, max_side=4)
+    ),
     st.integers(0, 10**6),
 )
 def test_arrays_and_metadata_come_back_bit_for_bit(tmp_path_factory, array, step):

@@ -75,9 +75,7 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
         labels.test_fraction,
         labels.test_split_seed,
     )
-    columns = [
-        _scaled(column, column[split.kept]) for column in (*np.moveaxis(table.features, 1, 0), table.target)
-    ]
+    columns = [_scaled(column, column[split.kept]) for column in (*np.moveaxis(table.features, 1, 0), table.target)]
     targets = columns.pop()
     validation, training, initial = [], [], []
     for seed in seeds:

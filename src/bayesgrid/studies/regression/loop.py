@@ -137,9 +137,7 @@ class _Loop:
         """Fit, evaluate and, unless this is the last round, buy labels."""
         spec, seeds = self._spec, self._spec.seeds
         started = time.perf_counter()
-        start = starting_parameters(
-            self._layout, seeds, round_number, history.parameters, spec.training.warm_start
-        )
+        start = starting_parameters(self._layout, seeds, round_number, history.parameters, spec.training.warm_start)
         block = self._rows.labelled_block(history.labelled)
         fitted = fit(start, self._layout, block, seeds, round_number, self._settings)
         after_fit = time.perf_counter()
@@ -160,9 +158,7 @@ class _Loop:
             kept[round_number] = predictions
         return LoopHistory(labelled, np.concatenate([history.measured, measured[None]]), fitted.parameters, kept)
 
-    def _evaluate(
-        self, fitted: FitResult, round_number: int
-    ) -> tuple[list[dict[str, float]], npt.NDArray[np.float64]]:
+    def _evaluate(self, fitted: FitResult, round_number: int) -> tuple[list[dict[str, float]], npt.NDArray[np.float64]]:
         columns, predictions = [], []
         for place, seed in enumerate(self._spec.seeds):
             normal = random_stream(seed, "evaluation_samples", round_number).standard_normal(

@@ -136,9 +136,7 @@ def fit(
 
     active = np.arange(stack)
     flat = start.clone()
-    optimiser = NAdam(
-        (stack, layout.size), learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimiser = NAdam((stack, layout.size), learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
     machine = _Machine(layout, data, active, rows, settings.dropout)
     for epoch in range(1, settings.max_epochs + 1):
         machine.train(flat, optimiser, data, active, tuple(seeds[i] for i in active), (round_number, epoch), steps)
@@ -235,9 +233,7 @@ class _Machine:
                 total[place] += losses[place, : own[place]].sum(dtype=np.float64)
         return total / self._counts
 
-    def _bits(
-        self, seeds: tuple[int, ...], index: tuple[int, int], steps: int
-    ) -> list[npt.NDArray[np.uint16]]:
+    def _bits(self, seeds: tuple[int, ...], index: tuple[int, int], steps: int) -> list[npt.NDArray[np.uint16]]:
         """Return for each dropout layer uniform 16-bit numbers `[steps, S, n * width]`."""
         sizes = [self._rows * layer.outputs for layer in self._layout.encoder[1:]]
         bits = [np.empty((steps, len(seeds), size), dtype=np.uint16) for size in sizes]

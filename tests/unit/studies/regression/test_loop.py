@@ -75,9 +75,7 @@ def test_interrupted_and_resumed_loop_gives_the_same_bits(tmp_path: Path, warm_s
 @pytest.mark.parametrize("agent", ["random", "coreset", "bald_dist_entropy", "balsa_emd"])
 @pytest.mark.parametrize("architecture", ["spline_flow", "gaussian"])
 def test_seed_alone_equals_seed_in_block(tmp_path: Path, agent: str, architecture: str) -> None:
-    together = run_on_table(
-        spec_of(agent=agent, architecture=architecture), table(), context_of(tmp_path / "together")
-    )
+    together = run_on_table(spec_of(agent=agent, architecture=architecture), table(), context_of(tmp_path / "together"))
     alone = run_on_table(
         spec_of(agent=agent, architecture=architecture, seeds=(1,)), table(), context_of(tmp_path / "alone")
     )

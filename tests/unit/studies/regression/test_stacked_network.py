@@ -54,9 +54,7 @@ def autograd_losses(
     if layout.architecture == "gaussian":
         deviation = nn.functional.softplus(raw[0][:, 1]) + 1e-3
         return -torch.distributions.Normal(raw[0][:, 0], deviation).log_prob(targets)
-    splines = [
-        zuko.transforms.MonotonicRQSTransform(values[:, :8], values[:, 8:16], values[:, 16:]) for values in raw
-    ]
+    splines = [zuko.transforms.MonotonicRQSTransform(values[:, :8], values[:, 8:16], values[:, 16:]) for values in raw]
     middle, log_first = splines[0].call_and_ladj(targets)
     image, log_second = splines[1].call_and_ladj(middle)
     return -torch.distributions.Normal(0.0, 1.0).log_prob(image) - log_first - log_second

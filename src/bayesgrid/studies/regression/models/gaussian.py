@@ -45,9 +45,7 @@ def gaussian_losses(
             losses[seed, r] = 0.5 * residual * residual + math.log(deviation) + _LOG_NORMAL_CONSTANT
             if differentiate:
                 gradient[seed, 2 * r] = -residual / deviation / rows
-                gradient[seed, 2 * r + 1] = (
-                    (1.0 - residual * residual) / deviation / (1.0 + math.exp(-free)) / rows
-                )
+                gradient[seed, 2 * r + 1] = (1.0 - residual * residual) / deviation / (1.0 + math.exp(-free)) / rows
 
 
 def gaussian_parameters(raw: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

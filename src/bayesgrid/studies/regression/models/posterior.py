@@ -40,8 +40,7 @@ def posterior_masks(
     stream = random_stream(seed, "posterior_masks", round_number)
     kept = np.float32(1 / (1 - dropout))
     return [
-        np.where(stream.random((draws, layer.outputs)) >= dropout, kept, np.float32(0))
-        for layer in layout.encoder[1:]
+        np.where(stream.random((draws, layer.outputs)) >= dropout, kept, np.float32(0)) for layer in layout.encoder[1:]
     ]
 
 

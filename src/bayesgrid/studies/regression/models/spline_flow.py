@@ -157,9 +157,7 @@ def _differentiate(
     by_left = -by_position / width
 
     _differentiate_shares(raw[:bins], widths, k, by_left, by_width, scale, gradient[:bins])
-    _differentiate_shares(
-        raw[bins : 2 * bins], heights, k, image_gradient, by_height, scale, gradient[bins : 2 * bins]
-    )
+    _differentiate_shares(raw[bins : 2 * bins], heights, k, image_gradient, by_height, scale, gradient[bins : 2 * bins])
     if k > 0:
         squash = 1.0 + abs(np.float64(raw[2 * bins + k - 1]) / _LOG_SMALLEST_SLOPE)
         gradient[2 * bins + k - 1] = scale * by_slope_left * slope_left / (squash * squash)

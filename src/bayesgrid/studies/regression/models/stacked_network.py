@@ -108,9 +108,7 @@ class StackedNetwork:
         outputs = [head[-1] for head in self._heads]
         if self.layout.architecture == "gaussian":
             (output,) = outputs
-            gaussian_losses(
-                output.values_buffer, targets, self._losses, output.gradient_buffer, gradient is not None
-            )
+            gaussian_losses(output.values_buffer, targets, self._losses, output.gradient_buffer, gradient is not None)
         else:
             first, second = outputs
             spline_losses(
