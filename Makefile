@@ -20,7 +20,7 @@ install:  ## Make .venv from the locked requirements
 demo: install  ## Run the demo: real data, real training, tables, figure, claims, report
 	snakemake --profile workflow/profiles/local
 	snakemake --profile workflow/profiles/local --report results/report.html > logs/report.log 2>&1
-	@echo; cat results/tables/demo_summary.md; echo; cat results/claims.md
+	@echo; cat results/tables/demo_summary.md; echo; bayesgrid claims
 	@echo; echo "figure  results/figures/demo_learning_curves.png"; echo "report  results/report.html"
 
 test: install  ## Run all tests but those marked slow

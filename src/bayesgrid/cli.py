@@ -184,15 +184,14 @@ def claims(
     experiment: ExperimentOption = None,
     output: Annotated[Path | None, typer.Option(help="Path without suffix; default: results/claims.")] = None,
 ) -> None:
-    """Hold the published numbers against the finished runs and write the ledger of verdicts."""
+    """Hold the published numbers against the finished runs, write the ledger, and print what is decided."""
     from bayesgrid.products import write_claims
 
     root = _project(project)
     plan = _plan(project, settings, experiment)
     state_root = _settings(project, settings).state_path(root)
-    verdicts = write_claims(plan, root / "config", root / "results", state_root, output or root / "results" / "claims")
-    for verdict, count in sorted(verdicts.items()):
-        _console.print(f"{verdict}: {count}", highlight=False)
+    stem = output or root / "results" / "claims"
+    sys.stdout.write(write_claims(plan, root / "config", root / "results", state_root, stem))
 
 
 @app.command()

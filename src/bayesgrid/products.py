@@ -1,6 +1,5 @@
 """Tables, figures and the ledger of claims of a plan: what the workflow's rules make from published results."""
 
-from collections import Counter
 from pathlib import Path
 
 from bayesgrid.errors import ConfigurationError, nearest_name
@@ -10,6 +9,7 @@ from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.figures import render_notebook
 from bayesgrid.reporting.html_tables import html
 from bayesgrid.reporting.table import Table
+from bayesgrid.reporting.table_files import markdown
 from bayesgrid.reporting.tables import build_table, render_partial, write_table
 from bayesgrid.store.atomic import write_text
 from bayesgrid.store.status import run_status
@@ -74,16 +74,20 @@ def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
     return [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")] + list(written)
 
 
-def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem: Path) -> Counter[str]:
-    """Evaluate every claim against the plan's finished runs, write the ledger, and return the verdicts' counts.
+def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem: Path) -> str:
+    """Evaluate every claim against the plan's finished runs, write the ledger, and return the decided ones as Markdown.
 
     Raises:
         ConfigurationError: if ``config/claims.yaml`` does not fit its schema.
     """
     records = run_records(plan, tuple(plan.runs), results, state_root)
     evaluated = evaluate_claims(load_claims(config / "claims.yaml"), records)
-    _write(claims_table(evaluated), stem)
-    return Counter(evaluated["verdict"])
+    # A reader looks for the experiments of this build first.
+    elsewhere = ~evaluated["experiment"].isin(list(plan.experiments))
+    ordered = evaluated.iloc[elsewhere.argsort(kind="stable")].reset_index(drop=True)
+    _write(claims_table(ordered), stem)
+    decided = ordered[ordered["verdict"] != "not run"]
+    return markdown(claims_table(decided)) if len(decided) else "no claim is decided by the finished runs\n"
 
 
 def _write(table: Table, stem: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.experiments import experiment_paths, expand, load_experiment
+from bayesgrid.grid.experiments import expand, experiment_paths, load_experiment
 from bayesgrid.grid.plan import make_plan
 from bayesgrid.grid.sources import load_dataset_catalog
 from bayesgrid.grid.yaml_files import read_yaml
