@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bayesgrid.data.regression_tables import RegressionTable
-from bayesgrid.data.splits import initial_labels, split_rows, split_validation
+from bayesgrid.data.leakage import Leak, find_leaks, require_no_leaks
+from bayesgrid.data.splits import RowSplit, initial_labels, split_rows, split_validation
 from bayesgrid.errors import DataError
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.regression.spec import LabelProtocol
 from bayesgrid.studies.regression.training import LabelledBlock
 
-__all__ = ["BlockRows", "block_rows"]
+__all__ = ["BlockRows", "block_rows", "leaks_of_test_split"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,7 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
         ConfigurationError: if a split would be empty, or the table has no groups to split by.
         DataError: if the targets of a seed's initial labels are all equal.
     """
-    split = split_rows(
-        table.groups if labels.split == "grouped" and table.groups is not None else table.rows,
-        labels.split,
-        labels.test_fraction,
-        labels.test_split_seed,
-    )
+    split = _test_split(table, labels)
     columns = [_scaled(column, column[split.kept]) for column in (*np.moveaxis(table.features, 1, 0), table.target)]
     targets = columns.pop()
     validation, training, initial = [], [], []
@@ -101,6 +97,28 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
         initial=first,
         location=location,
         scale=scale,
+    )
+
+
+def leaks_of_test_split(table: RegressionTable, labels: LabelProtocol) -> Leak:
+    """Return what the test rows share with the rest; a random split may leak, a grouped one must not.
+
+    Raises:
+        DataError: if a grouped split leaks.
+    """
+    split = _test_split(table, labels)
+    report = find_leaks(table, {"training and validation": split.kept, "test": split.held_out})
+    if labels.split == "grouped":
+        require_no_leaks(report)
+    return report.leaks[0]
+
+
+def _test_split(table: RegressionTable, labels: LabelProtocol) -> RowSplit:
+    return split_rows(
+        table.groups if labels.split == "grouped" and table.groups is not None else table.rows,
+        labels.split,
+        labels.test_fraction,
+        labels.test_split_seed,
     )
 
 

@@ -1,17 +1,22 @@
 """The study's entry point: a spec and prepared data in, tables of metrics, predictions and rounds out."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
+from bayesgrid.data.leakage import Leak
 from bayesgrid.data.regression_tables import RegressionTable, read_regression_table
 from bayesgrid.metrics.learning_curve import area_under_curve
 from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.studies.regression.evaluation import TEST_METRICS
-from bayesgrid.studies.regression.labelled_rows import BlockRows
+from bayesgrid.studies.regression.labelled_rows import BlockRows, leaks_of_test_split
 from bayesgrid.studies.regression.loop import COLUMNS, PREDICTION_COLUMNS, LoopHistory, run_loop
 from bayesgrid.studies.regression.spec import RegressionSpec
 
 __all__ = ["run", "run_on_table"]
+
+_logger = logging.getLogger(__name__)
 
 _COUNTS = ("epochs", "stopped_at")
 _AREA_METRICS = ("nll", "crps", "mae_median", "mae_mode64", "rmse_mean")
@@ -43,12 +48,21 @@ def run_on_table(spec: RegressionSpec, table: RegressionTable, context: RunConte
     ``rounds`` has one line per round and seed: the number of labels, the metrics of
     :data:`~bayesgrid.studies.regression.evaluation.TEST_METRICS`, ``validation_nll`` (standardised targets), ``epochs``
     run, ``stopped_at`` (the best epoch), the rows ``chosen`` after the round, and the spread of the agent's scores.
-    ``metrics`` has the values of the last round and, as ``area_*``, the areas under the curves divided by the budget.
+    ``metrics`` has the values of the last round, the areas under the curves divided by the budget (``area_*``), and what
+    the test split leaks (``leaked_*``, in rows).
     ``predictions`` has every test row after the first and the last fit, for targets scaled to [0, 1].
     """
+    leak = leaks_of_test_split(table, spec.labels)
+    if leak.equal_features or leak.shared_groups:
+        _logger.warning(
+            "%s: of the test rows, %d equal a training row in all features and %d share a group with one",
+            table.name,
+            leak.equal_features,
+            leak.rows_of_shared_groups,
+        )
     rows, history = run_loop(spec, table, context)
     rounds = _rounds(spec, history)
-    return RunResult(metrics=_metrics(spec, rounds), predictions=_predictions(spec, rows, history), rounds=rounds)
+    return RunResult(metrics=_metrics(spec, rounds, leak), predictions=_predictions(spec, rows, history), rounds=rounds)
 
 
 def _rounds(spec: RegressionSpec, history: LoopHistory) -> pd.DataFrame:
@@ -66,7 +80,7 @@ def _rounds(spec: RegressionSpec, history: LoopHistory) -> pd.DataFrame:
     return pd.DataFrame.from_records(records)
 
 
-def _metrics(spec: RegressionSpec, rounds: pd.DataFrame) -> pd.DataFrame:
+def _metrics(spec: RegressionSpec, rounds: pd.DataFrame, leak: Leak) -> pd.DataFrame:
     records = []
     for seed in spec.seeds:
         own = rounds[rounds["seed"] == seed]
@@ -76,6 +90,8 @@ def _metrics(spec: RegressionSpec, rounds: pd.DataFrame) -> pd.DataFrame:
         for name in _AREA_METRICS:
             area = float(area_under_curve(own["labelled"].to_numpy(), own[name].to_numpy()))
             records.append((seed, "test", f"area_{name}", area))
+        records.append((seed, "test", "leaked_equal_rows", float(leak.equal_features)))
+        records.append((seed, "test", "leaked_rows_of_shared_groups", float(leak.rows_of_shared_groups)))
     return pd.DataFrame.from_records(records, columns=["seed", "split", "metric", "value"])
 
 

@@ -135,7 +135,7 @@ def test_metrics_can_be_recomputed_from_predictions(tmp_path: Path) -> None:
     last = result.predictions[result.predictions["round"] == 3]
     final = result.rounds[result.rounds["round"] == 3].set_index("seed")
     for _, row in result.metrics[result.metrics["split"] == "test"].iterrows():
-        if not row["metric"].startswith("area_"):
+        if not row["metric"].startswith(("area_", "leaked_")):
             assert row["value"] == final.loc[row["seed"], row["metric"]]
     own = last.groupby("seed")
     np.testing.assert_allclose(-own["log_density"].mean(), final["nll"], rtol=1e-12)
@@ -196,3 +196,21 @@ def test_entry_point_reads_the_prepared_table(tmp_path: Path) -> None:
     spec = spec_of(agent="random", seeds=(4,))
     result = run(spec, context_of(tmp_path / "run"), RunInputs(tmp_path / "data", {"synthetic": "v1"}))
     assert_equal(result, run_on_table(spec, table(), context_of(tmp_path / "direct")))
+
+
+def test_what_the_test_split_leaks_is_published_and_a_grouped_one_leaks_nothing(tmp_path: Path) -> None:
+    rows = table(groups=True)
+    twins = dataclasses.replace(rows, features=np.concatenate([rows.features[:100], rows.features[:100]]))
+    leaked = {}
+    for split in ("random", "grouped"):
+        labels = {"initial": 20, "budget": 5, "query_size": 5, "candidates": 50, "split": split}
+        source = twins if split == "random" else rows
+        metrics = run_on_table(spec_of(labels=labels), source, context_of(tmp_path / split)).metrics
+        leaked[split] = metrics[metrics["metric"].str.startswith("leaked")].groupby("metric")["value"].max()
+    test_rows = 0.2 * ROWS
+    assert 0 < leaked["random"]["leaked_equal_rows"] <= test_rows
+    assert leaked["random"]["leaked_rows_of_shared_groups"] == test_rows
+    assert (leaked["grouped"] == 0).all()
+    labels = {"initial": 20, "budget": 5, "query_size": 5, "candidates": 50, "split": "grouped"}
+    with pytest.raises(DataError, match="leak"):
+        run_on_table(spec_of(labels=labels), twins, context_of(tmp_path / "twins"))
