@@ -27,6 +27,8 @@ from bayesgrid.acquisition.density_disagreement import density_disagreement
 from bayesgrid.acquisition.epistemic_spread import epistemic_spread
 from bayesgrid.acquisition.predictive_draws import SplineDraws
 from bayesgrid.acquisition.wasserstein import wasserstein_disagreement
+from bayesgrid.studies.regression.models.layout import initial_parameters, network_layout
+from bayesgrid.studies.regression.models.posterior import posterior_draws, posterior_masks
 
 BOUND = 5.0
 REACH = 3.719016485455709  # standard-normal quantile of 1 - 1e-4
@@ -108,6 +110,24 @@ def fused_scores(knots: np.ndarray, nodes: int) -> dict[str, np.ndarray]:
     return {name: getattr(scores, name) for name in SCORES}
 
 
+def network_forward(candidates: int, draws: int, bins: int) -> Callable[[], object]:
+    """Return the part of a query before the scores: the network under every mask, with 81 features."""
+    layout = network_layout(
+        81,
+        architecture="spline_flow",
+        hidden=(32, 32, 64, 128),
+        head_hidden=(64, 64),
+        bins=bins,
+        transforms=2,
+        rectified=True,
+    )
+    parameters = {name: view[0] for name, view in layout.views(initial_parameters(layout, (0,))).items()}
+    features = np.random.default_rng(0).random((candidates, 81), dtype=np.float32)
+    masks = posterior_masks(layout, 0, 0, draws, 0.05)
+    posterior_draws(parameters, layout, features[:8], masks)
+    return lambda: posterior_draws(parameters, layout, features, masks)
+
+
 def seconds_and_result(function: Callable[[], object], repeats: int) -> tuple[float, object]:
     """Return the least CPU seconds of several calls, and the last result."""
     least = math.inf
@@ -163,6 +183,9 @@ def main() -> None:
     fused_memory = peak_memory_gib()
     wasserstein_seconds, _ = seconds_and_result(lambda: wasserstein_disagreement(draws), arguments.repeats)
     spread_seconds, _ = seconds_and_result(lambda: epistemic_spread(draws), arguments.repeats)
+    forward_seconds, _ = seconds_and_result(
+        network_forward(arguments.candidates, arguments.draws, arguments.bins), arguments.repeats
+    )
     plain_seconds, plain = seconds_and_result(lambda: plain_scores(knots, arguments.nodes), 1)
     fine = fused_scores(knots, 3000)
     few = slice(0, min(100, knots.shape[1]))
@@ -175,6 +198,8 @@ def main() -> None:
         "fused_seconds": fused_seconds,
         "plain_seconds": plain_seconds,
         "ratio": plain_seconds / fused_seconds,
+        "network_forward_seconds": forward_seconds,
+        "whole_query_seconds": forward_seconds + fused_seconds,
         "wasserstein_seconds": wasserstein_seconds,
         "epistemic_spread_seconds": spread_seconds,
         "peak_memory_gib_after_fused": fused_memory,
