@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bayesgrid.data.regression_tables import RegressionTable
 from bayesgrid.data.leakage import Leak, find_leaks, require_no_leaks
+from bayesgrid.data.regression_tables import RegressionTable
 from bayesgrid.data.splits import RowSplit, initial_labels, split_rows, split_validation
 from bayesgrid.errors import DataError
 from bayesgrid.random_streams import random_stream

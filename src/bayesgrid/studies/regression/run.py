@@ -48,8 +48,8 @@ def run_on_table(spec: RegressionSpec, table: RegressionTable, context: RunConte
     ``rounds`` has one line per round and seed: the number of labels, the metrics of
     :data:`~bayesgrid.studies.regression.evaluation.TEST_METRICS`, ``validation_nll`` (standardised targets), ``epochs``
     run, ``stopped_at`` (the best epoch), the rows ``chosen`` after the round, and the spread of the agent's scores.
-    ``metrics`` has the values of the last round, the areas under the curves divided by the budget (``area_*``), and what
-    the test split leaks (``leaked_*``, in rows).
+    ``metrics`` has the values of the last round, the areas under the curves divided by the budget (``area_*``), and
+    what the test split leaks (``leaked_*``, in rows).
     ``predictions`` has every test row after the first and the last fit, for targets scaled to [0, 1].
     """
     leak = leaks_of_test_split(table, spec.labels)
