@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bayesgrid.errors import BayesgridError, ConfigurationError, nearest_name
+from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from bayesgrid.grid.plan import Plan
@@ -371,7 +371,7 @@ def plan_targets(
                 "a condition is KEY=VALUE with a key of the study",
                 given=condition,
                 allowed=", ".join(sorted(known)),
-                remedy=f"did you mean {nearest_name(key, known)!r}?" if nearest_name(key, known) else None,
+                remedy=did_you_mean(key, known),
             )
         chosen = [
             name for name in chosen if str(flatten(plan.runs[name].spec.model_dump(mode="json")).get(key)) == value

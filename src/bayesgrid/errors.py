@@ -10,6 +10,7 @@ __all__ = [
     "NumericalError",
     "RunInUseError",
     "StateError",
+    "did_you_mean",
     "nearest_name",
 ]
 
@@ -82,6 +83,12 @@ class NumericalError(BayesgridError, ArithmeticError):
     """A computation that left the range in which its result means anything (NaN loss, singular matrix)."""
 
     kind = "numerical"
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str | None:
+    """Return ``did you mean 'name'?`` for the known name most like ``given``, or None when nothing comes close."""
+    nearest = nearest_name(given, known)
+    return f"did you mean {nearest!r}?" if nearest else None
 
 
 def nearest_name(given: str, known: Iterable[str]) -> str | None:

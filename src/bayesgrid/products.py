@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.plan import Plan
 from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
 from bayesgrid.reporting.collect import RunRecord
@@ -98,10 +98,9 @@ def _write(table: Table, stem: Path) -> list[Path]:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> ConfigurationError:
-    suggestion = nearest_name(name, known)
     return ConfigurationError(
         f"unknown {what}",
         given=name,
         allowed=", ".join(known) or f"(no chosen experiment feeds a {what})",
-        remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+        remedy=did_you_mean(name, known),
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean, nearest_name
 from bayesgrid.grid.parameters import Parameters, flatten, leaf_keys, nest, validate_parameters
 from bayesgrid.grid.registry import study_names, study_specification
 from bayesgrid.grid.sources import DatasetCatalog
@@ -131,24 +131,22 @@ def load_experiment(config: Path, name: str) -> tuple[Experiment, Path]:
     """
     paths = experiment_paths(config)
     if name not in paths:
-        suggestion = nearest_name(name, paths)
         raise ConfigurationError(
             "unknown experiment",
             where=str(config / "experiments"),
             given=name,
             allowed=", ".join(sorted(paths)) or "(no experiment file)",
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(name, paths),
         )
     path = paths[name]
     experiment = validate_parameters(Experiment, read_yaml(path), where=str(path))
     if experiment.study not in study_names():
-        suggestion = nearest_name(experiment.study, study_names())
         raise ConfigurationError(
             "unknown study",
             where=f"{path}, key 'study'",
             given=experiment.study,
             allowed=", ".join(study_names()),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(experiment.study, study_names()),
         )
     return experiment, path
 
@@ -229,13 +227,12 @@ def _load_preset(config: Path, name: str, study: str, where: str) -> tuple[Prese
     path = config / "presets" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in (config / "presets").glob("*.yaml"))
-        suggestion = nearest_name(name, known)
         raise ConfigurationError(
             "unknown preset",
             where=f"{where}, key 'presets'",
             given=name,
             allowed=", ".join(known) or "(no preset file)",
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(name, known),
         )
     preset = validate_parameters(Preset, read_yaml(path), where=str(path))
     if preset.study != study:

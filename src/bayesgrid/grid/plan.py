@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.experiments import FigureDefinition, TableDefinition, expand, load_experiment
 from bayesgrid.grid.identity import canonical_json, identity_record, run_id
 from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
@@ -93,12 +93,11 @@ class Plan:
         """
         fitting = [run for key, run in self.runs.items() if key == name or key.endswith(name)]
         if len(fitting) != 1:
-            suggestion = nearest_name(name, self.runs)
             raise ConfigurationError(
                 "no run has this id" if not fitting else f"{len(fitting)} runs end with this id",
                 given=name,
                 allowed="an id, or the end of one, that `bayesgrid plan ls` prints",
-                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+                remedy=did_you_mean(name, self.runs),
             )
         return fitting[0]
 
@@ -144,12 +143,11 @@ def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
             _add_figure(plan, figure_name, drawn, path)
     for figure in plan.figures.values():
         if figure.definition.table not in plan.tables:
-            suggestion = nearest_name(figure.definition.table, plan.tables)
             raise ConfigurationError(
                 f"figure {figure.name!r} draws a table that no chosen experiment feeds",
                 given=figure.definition.table,
                 allowed=", ".join(plan.tables) or "(no table)",
-                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+                remedy=did_you_mean(figure.definition.table, plan.tables),
             )
     return plan
 

@@ -9,7 +9,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.specification import RunSpec
 
 __all__ = ["ENTRY_POINT_GROUP", "study_names", "study_specification"]
@@ -45,12 +45,11 @@ def study_specification(study: str) -> type[RunSpec]:
     """
     modules = _modules()
     if study not in modules:
-        suggestion = nearest_name(study, modules)
         raise ConfigurationError(
             "unknown study",
             given=study,
             allowed=", ".join(sorted(modules)),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(study, modules),
         )
     specification: type[RunSpec] = importlib.import_module(modules[study]).SPEC
     return specification

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.parameters import Parameters, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
 
@@ -204,13 +204,12 @@ class DatasetCatalog:
             ConfigurationError: if there is none, with the nearest name.
         """
         if name not in self.entries:
-            suggestion = nearest_name(name, self.entries)
             raise ConfigurationError(
                 "unknown data set",
                 where=str(self.path),
                 given=name,
                 allowed=", ".join(self.entries),
-                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+                remedy=did_you_mean(name, self.entries),
             )
         return self.entries[name]
 
@@ -246,12 +245,11 @@ def _entry(path: Path, name: object, values: object) -> DatasetEntry:
 def _check_source(source: object, where: str) -> None:
     kind = source.get("kind") if isinstance(source, dict) else None
     if kind not in _SOURCE_KINDS:
-        suggestion = nearest_name(str(kind), _SOURCE_KINDS)
         raise ConfigurationError(
             "key 'kind': no such kind of source",
             where=where,
             given=repr(kind),
             allowed=", ".join(_SOURCE_KINDS),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(str(kind), _SOURCE_KINDS),
         )
     validate_parameters(_SOURCE_KINDS[kind], source, where=where)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from bayesgrid.errors import ConfigurationError, StateError, nearest_name
+from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.learning_curve_tables import learning_curve_summary, learning_curves
 from bayesgrid.reporting.run_overview import run_overview
@@ -63,11 +63,10 @@ def render_partial(kind: str, runs: Sequence[RunRecord], options: Mapping[str, A
 
 def _builder(kind: str) -> TableBuilder:
     if kind not in _KINDS:
-        suggestion = nearest_name(kind, _KINDS)
         raise ConfigurationError(
             "unknown kind of table",
             given=kind,
             allowed=", ".join(table_kinds()),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(kind, _KINDS),
         )
     return _KINDS[kind]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from bayesgrid.studies.regression.agents.interface import Agent
@@ -49,12 +49,11 @@ def build_agent(name: str, spec: RegressionSpec) -> Agent:
     """
     modules = agent_modules()
     if name not in modules:
-        suggestion = nearest_name(name, modules)
         raise ConfigurationError(
             "unknown agent",
             given=name,
             allowed=", ".join(agent_names()),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+            remedy=did_you_mean(name, modules),
         )
     agent: Agent = importlib.import_module(modules[name]).AGENTS[name](spec.posterior)
     return agent
