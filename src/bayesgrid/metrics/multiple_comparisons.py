@@ -1,5 +1,7 @@
 """Significance of paired differences when several are looked at together."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -7,7 +9,7 @@ from scipy import stats
 from bayesgrid.errors import DataError
 from bayesgrid.metrics.checked_arrays import FloatArray, checked_array
 
-__all__ = ["holm_adjusted", "paired_p_value"]
+__all__ = ["holm_adjusted", "holm_adjusted_families", "paired_p_value"]
 
 
 def paired_p_value(differences: npt.ArrayLike) -> float:
@@ -46,4 +48,26 @@ def holm_adjusted(p_values: npt.ArrayLike) -> FloatArray:
     stepped = np.minimum(1.0, values[order] * np.arange(values.size, 0, -1))
     adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(stepped)
+    return adjusted
+
+
+def holm_adjusted_families(families: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
+    """Return :func:`holm_adjusted` of each declared family by itself: the level holds in each, not over all of them.
+
+    A family is the set of comparisons that one conclusion rests on; declare it before looking at the results.
+
+    Args:
+        families: name of the family to its p-values ``[M_f]``.
+
+    Raises:
+        DataError: for no family, or, naming the family, as :func:`holm_adjusted`.
+    """
+    if not families:
+        raise DataError("no family of comparisons", where="families", allowed="at least one")
+    adjusted: dict[str, FloatArray] = {}
+    for name, p_values in families.items():
+        try:
+            adjusted[name] = holm_adjusted(p_values)
+        except DataError as error:
+            raise DataError("p-values that cannot be adjusted", where=f"family {name}", given=str(error)) from error
     return adjusted
