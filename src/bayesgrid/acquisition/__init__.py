@@ -1,1 +1,1 @@
-"""What to label next: disagreement between posterior draws, and the choice of a batch. numpy and numba only."""
+"""What to label next: disagreement between posterior draws, and the choice of a batch. No torch."""

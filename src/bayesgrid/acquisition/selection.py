@@ -8,7 +8,14 @@ import numpy.typing as npt
 from bayesgrid.acquisition.compilation import compiled
 from bayesgrid.errors import DataError
 
-__all__ = ["Choice", "k_centre_greedy", "top_q", "uniform_without_replacement"]
+__all__ = [
+    "Choice",
+    "check_query_size",
+    "k_centre_greedy",
+    "lower_squared_distances",
+    "top_q",
+    "uniform_without_replacement",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,8 @@ class Choice:
     nonfinite: int
 
 
-def _check_query_size(query_size: int, candidates: int) -> None:
+def check_query_size(query_size: int, candidates: int) -> None:
+    """Raise DataError unless ``query_size`` is within 1 .. ``candidates``."""
     if not 1 <= query_size <= candidates:
         raise DataError("the query does not fit the candidates", given=query_size, allowed=f"from 1 to {candidates}")
 
@@ -37,7 +45,7 @@ def top_q(scores: npt.NDArray[np.floating], query_size: int, rng: np.random.Gene
     Raises:
         DataError: if ``query_size`` is not within 1 .. n.
     """
-    _check_query_size(query_size, scores.shape[0])
+    check_query_size(query_size, scores.shape[0])
     finite = np.isfinite(scores)
     ranked = np.where(finite, scores, -np.inf)
     shuffled = rng.permutation(scores.shape[0])
@@ -51,12 +59,12 @@ def uniform_without_replacement(candidates: int, query_size: int, rng: np.random
     Raises:
         DataError: if ``query_size`` is not within 1 .. ``candidates``.
     """
-    _check_query_size(query_size, candidates)
+    check_query_size(query_size, candidates)
     return Choice(positions=rng.permutation(candidates)[:query_size].astype(np.int64), nonfinite=0)
 
 
 @compiled
-def _approach(
+def lower_squared_distances(
     points: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], distances: npt.NDArray[np.float64]
 ) -> None:
     """Lower the squared ``distances`` `[n]` from ``points`` `[n, h]` to those from ``centre`` `[h]`, where nearer."""
@@ -85,7 +93,7 @@ def k_centre_greedy(
     Raises:
         DataError: if q is not within 1 .. n, the numbers of features differ, or no labelled row is finite.
     """
-    _check_query_size(query_size, candidates.shape[0])
+    check_query_size(query_size, candidates.shape[0])
     if candidates.ndim != 2 or labelled.ndim != 2 or candidates.shape[1] != labelled.shape[1]:
         raise DataError(
             "candidates and labelled examples have different features",
@@ -100,13 +108,13 @@ def k_centre_greedy(
         raise DataError("farthest candidates need at least one finite labelled example to be far from")
     distances = np.full(points.shape[0], np.inf)
     for centre in centres:
-        _approach(points, centre, distances)
+        lower_squared_distances(points, centre, distances)
     distances[~finite] = -1.0
     positions = np.empty(query_size, dtype=np.int64)
     for choice in range(query_size):
         farthest = int(np.argmax(distances))
         positions[choice] = farthest
         if finite[farthest]:
-            _approach(points, points[farthest], distances)
+            lower_squared_distances(points, points[farthest], distances)
         distances[farthest] = -2.0  # below the distance of every candidate not yet chosen
     return Choice(positions=positions, nonfinite=int(np.count_nonzero(~finite)))

@@ -34,6 +34,19 @@ _AGENTS = {
     "balsa_kl_grid": "BALSA KL grid",
     "balsa_emd": "BALSA EMD",
     "balsa_emd_all_pairs": "BALSA EMD all pairs",
+    "balsa_kl_pairs_power": "BALSA KL pairs, power",
+    "weighted_coreset": "Weighted coreset",
+    "bald_point": "BALD point",
+    "nflows_out": "Nflows Out",
+    "std": "Std",
+    "entropy": "Entropy",
+    "least_confident": "Least confident",
+    "typiclust": "TypiClust",
+    "coregcn": "CoreGCN",
+    "lcmd": "LCMD",
+    "bait": "BAIT",
+    "badge": "BADGE",
+    "kmeans_pp": "k-means++",
 }
 
 

@@ -78,7 +78,7 @@ class AgentStyle:
 
     label: str
     colour: str
-    marker: str
+    marker: str | tuple[int, int, int]
     line: str | tuple[int, tuple[float, ...]]
 
     def line_options(self) -> dict[str, Any]:
@@ -96,7 +96,8 @@ _DASHES = "--"
 _DOTS: tuple[int, tuple[float, ...]] = (0, (1.2, 1.2))
 _DASH_DOT: tuple[int, tuple[float, ...]] = (0, (4.5, 1.3, 1.2, 1.3))
 _LONG_DASHES: tuple[int, tuple[float, ...]] = (0, (7, 2))
-_AGENTS: dict[str, tuple[str, str, str | tuple[int, tuple[float, ...]]]] = {
+# A tuple is a star of so many points, or with 0 in the middle a polygon, turned by so many degrees.
+_AGENTS: dict[str, tuple[str, str | tuple[int, int, int], str | tuple[int, tuple[float, ...]]]] = {
     "random": (OKABE_ITO["black"], "o", "-"),
     "coreset": (OKABE_ITO["orange"], "s", "-"),
     "bald_dist_entropy": (OKABE_ITO["sky blue"], "^", "-"),
@@ -107,6 +108,19 @@ _AGENTS: dict[str, tuple[str, str, str | tuple[int, tuple[float, ...]]]] = {
     "balsa_kl_grid": (OKABE_ITO["vermilion"], "p", _DASHES),
     "balsa_emd": (OKABE_ITO["reddish purple"], ">", "-"),
     "balsa_emd_all_pairs": (OKABE_ITO["reddish purple"], "<", _DOTS),
+    "balsa_kl_pairs_power": (OKABE_ITO["blue"], "P", _DASHES),
+    "weighted_coreset": (OKABE_ITO["blue"], "X", _DASH_DOT),
+    "bald_point": (OKABE_ITO["bluish green"], (5, 0, 180), "-"),
+    "nflows_out": (OKABE_ITO["sky blue"], (4, 1, 0), _DOTS),
+    "std": (OKABE_ITO["black"], "*", _DASHES),
+    "entropy": (OKABE_ITO["black"], (3, 1, 0), _DOTS),
+    "least_confident": (OKABE_ITO["black"], (3, 1, 180), (0, (3, 1, 1, 1, 1, 1))),
+    "typiclust": (OKABE_ITO["vermilion"], "h", "-"),
+    "coregcn": (OKABE_ITO["orange"], "8", _DASHES),
+    "lcmd": (OKABE_ITO["orange"], (4, 1, 45), _DASH_DOT),
+    "bait": (OKABE_ITO["vermilion"], (6, 1, 0), _DASH_DOT),
+    "badge": (OKABE_ITO["reddish purple"], "H", _DASHES),
+    "kmeans_pp": (OKABE_ITO["orange"], (6, 1, 90), _DOTS),
 }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bayesgrid.acquisition.predictive_draws import PredictiveDraws
@@ -264,7 +265,8 @@ def _one_thread() -> Iterator[None]:
     # Weight decay drives the weights of dead units below 1e-38, where a processor is up to seven times slower.
     torch.set_flush_denormal(True)
     try:
-        yield
+        with threadpool_limits(limits=1):
+            yield
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from bayesgrid.errors import DataError
 from bayesgrid.store.checkpoint import CheckpointStore
 from bayesgrid.store.execution import Preempted, RunContext, RunInputs, RunResult
 from bayesgrid.store.tracking import Tracker, read_stream
+from bayesgrid.studies.regression.agents import agent_names
 from bayesgrid.studies.regression.labelled_rows import block_rows
 from bayesgrid.studies.regression.run import run, run_on_table
 from bayesgrid.studies.regression.spec import RegressionSpec
@@ -72,7 +73,7 @@ def test_interrupted_and_resumed_loop_gives_the_same_bits(tmp_path: Path, warm_s
     assert steps == [0, 1, 2, 3], "a resumed loop must not repeat finished rounds"
 
 
-@pytest.mark.parametrize("agent", ["random", "coreset", "bald_dist_entropy", "balsa_emd"])
+@pytest.mark.parametrize("agent", agent_names())
 @pytest.mark.parametrize("architecture", ["spline_flow", "gaussian"])
 def test_seed_alone_equals_seed_in_block(tmp_path: Path, agent: str, architecture: str) -> None:
     together = run_on_table(spec_of(agent=agent, architecture=architecture), table(), context_of(tmp_path / "together"))

@@ -18,15 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["agent_modules", "agent_names", "build_agent"]
 
 _MODULE_OF_AGENT = {
+    "badge": "badge",
+    "bait": "bait",
+    "bald_dist_entropy": "bald_distribution_entropy",
+    "bald_dist_std": "bald_distribution_std",
+    "bald_point": "bald_point",
     "balsa_emd": "balsa_emd",
     "balsa_emd_all_pairs": "balsa_emd",
     "balsa_kl_all_pairs": "balsa_kl_pairs",
     "balsa_kl_grid": "balsa_kl_grid",
     "balsa_kl_pairs": "balsa_kl_pairs",
-    "bald_dist_entropy": "bald_distribution_entropy",
-    "bald_dist_std": "bald_distribution_std",
+    "balsa_kl_pairs_power": "balsa_kl_pairs_power",
+    "coregcn": "coregcn",
     "coreset": "coreset",
+    "entropy": "predictive_uncertainty",
+    "kmeans_pp": "k_means_plus_plus",
+    "lcmd": "lcmd",
+    "least_confident": "predictive_uncertainty",
+    "nflows_out": "nflows_out",
     "random": "uniform_random",
+    "std": "predictive_uncertainty",
+    "typiclust": "typiclust",
+    "weighted_coreset": "weighted_coreset",
 }
 """Name of each agent and the module of this package that exports it in ``AGENTS``."""
 

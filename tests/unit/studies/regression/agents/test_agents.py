@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from bayesgrid.acquisition.predictive_draws import GaussianDraws
 from bayesgrid.errors import ConfigurationError, DataError
@@ -17,6 +18,20 @@ from bayesgrid.studies.regression.spec import PosteriorSpec
 
 SPEC = SimpleNamespace(posterior=PosteriorSpec())
 NO_AGENT = {"interface", "highest_score"}
+DISAGREEMENT = [
+    "balsa_emd",
+    "balsa_emd_all_pairs",
+    "balsa_kl_all_pairs",
+    "balsa_kl_grid",
+    "balsa_kl_pairs",
+    "bald_dist_entropy",
+    "bald_dist_std",
+    "bald_point",
+    "nflows_out",
+]
+UNCERTAINTY = ["entropy", "least_confident", "std"]
+SCORED_BATCHES = ["badge", "balsa_kl_pairs_power", "weighted_coreset"]
+PLACES = ["bait", "coregcn", "coreset", "kmeans_pp", "lcmd", "typiclust"]
 CANDIDATES, LABELLED = 40, 6
 
 
@@ -82,17 +97,42 @@ def test_the_whole_pool_can_be_chosen_but_no_more(name):
         agent(_query(CANDIDATES + 1))
 
 
-@pytest.mark.parametrize("name", sorted(set(agent_names()) - {"random", "coreset"}))
+def test_every_agent_is_of_one_kind():
+    assert sorted([*DISAGREEMENT, *UNCERTAINTY, *SCORED_BATCHES, *PLACES, "random"]) == list(agent_names())
+
+
+@pytest.mark.parametrize("name", DISAGREEMENT + UNCERTAINTY)
 def test_scoring_agents_take_the_highest_scores_and_count_nan(name):
     draws = _draws(2)
     draws.mean[4, 11] = np.nan
     selection = build_agent(name, SPEC)(_query(draws=draws))
     assert selection.nonfinite == 1
     assert np.flatnonzero(np.isnan(selection.scores)).tolist() == [11]
-    assert selection.chosen.tolist() == np.argsort(-np.nan_to_num(selection.scores, nan=-1))[:7].tolist()
+    assert selection.chosen.tolist() == np.argsort(-np.nan_to_num(selection.scores, nan=-99))[:7].tolist()
 
 
-@pytest.mark.parametrize("name", sorted(set(agent_names()) - {"random", "coreset"}))
+@pytest.mark.parametrize("name", SCORED_BATCHES)
+def test_batch_agents_report_their_scores_and_take_nan_last(name):
+    draws = _draws(2)
+    draws.mean[4, 11] = np.nan
+    selection = build_agent(name, SPEC)(_query(CANDIDATES, draws=draws))
+    assert selection.nonfinite == 1
+    assert np.flatnonzero(np.isnan(selection.scores)).tolist() == [11]
+    assert selection.chosen[-1] == 11
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_agents_of_places_take_embeddings_that_are_not_finite_last(name):
+    candidates, labelled = (encoding.copy() for encoding in _query().embeddings())
+    candidates[11, 1] = np.nan
+    query = Query(**{**_query(CANDIDATES).__dict__, "embeddings": lambda: (candidates, labelled)})
+    selection = build_agent(name, SPEC)(query)
+    assert selection.scores is None
+    assert selection.nonfinite == 1
+    assert selection.chosen[-1] == 11
+
+
+@pytest.mark.parametrize("name", DISAGREEMENT)
 def test_scores_vanish_if_the_draws_agree(name):
     agree = GaussianDraws(
         np.tile(np.linspace(-1, 1, CANDIDATES), (8, 1)), np.tile(np.geomspace(1e-4, 3, CANDIDATES), (8, 1))
@@ -101,9 +141,7 @@ def test_scores_vanish_if_the_draws_agree(name):
     assert scores == pytest.approx(np.zeros(CANDIDATES), abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", ["balsa_kl_grid", "balsa_kl_pairs", "balsa_kl_all_pairs", "balsa_emd", "bald_dist_std"]
-)
+@pytest.mark.parametrize("name", DISAGREEMENT)
 def test_an_agent_prefers_the_candidate_whose_draws_disagree(name):
     mean, deviation = np.zeros((8, CANDIDATES)), np.ones((8, CANDIDATES))
     mean[:, 23] = np.linspace(-1, 1, 8)
@@ -119,6 +157,68 @@ def test_kl_grid_selects_exactly_as_bald(seed):
         for name in ("balsa_kl_grid", "bald_dist_entropy")
     ]
     assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize("name", UNCERTAINTY)
+def test_uncertainty_is_that_of_the_draws_and_not_their_disagreement(name):
+    mean, deviation = np.zeros((8, CANDIDATES)), np.ones((8, CANDIDATES))
+    mean[:, 23] = np.linspace(-9, 9, 8)
+    deviation[:, 5] = 1.1
+    scores = build_agent(name, SPEC)(_query(1, draws=GaussianDraws(mean, deviation))).scores
+    assert np.argmax(scores) == 5
+    assert scores[23] == pytest.approx(scores[0], rel=1e-12)
+
+
+def test_uncertainties_are_the_means_over_draws_of_what_they_are_called():
+    draws = _draws(3)
+    scores = {name: build_agent(name, SPEC)(_query(draws=draws)).scores for name in UNCERTAINTY}
+    members = norm(draws.mean, draws.standard_deviation)
+    assert scores["std"] == pytest.approx(draws.standard_deviation.mean(axis=0))
+    assert scores["entropy"] == pytest.approx(members.entropy().mean(axis=0))
+    assert scores["least_confident"] == pytest.approx(-members.pdf(draws.mean).mean(axis=0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_gaussian_has_one_uncertainty(seed):
+    deviation = np.tile(np.random.default_rng(seed).uniform(0.1, 2, CANDIDATES), (8, 1))
+    draws = GaussianDraws(np.zeros((8, CANDIDATES)), deviation)
+    chosen = [build_agent(name, SPEC)(_query(20, draws=draws)).chosen.tolist() for name in UNCERTAINTY]
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
+def test_bald_point_is_the_spread_of_the_medians():
+    draws = _draws(4)
+    assert build_agent("bald_point", SPEC)(_query(draws=draws)).scores == pytest.approx(draws.mean.std(axis=0))
+
+
+def test_nflows_out_estimates_the_mutual_information():
+    draws = _draws(5)
+    exact = build_agent("bald_dist_entropy", SPEC)(_query(draws=draws)).scores / draws.draws
+    runs = [
+        build_agent("nflows_out", SPEC)(_query(draws=draws, rng=np.random.default_rng(seed))).scores
+        for seed in range(60)
+    ]
+    error = np.mean(runs, axis=0) - exact
+    assert (np.abs(error) < 5 * np.std(runs, axis=0) / np.sqrt(60) + 0.01).all()
+    assert np.std(runs, axis=0).min() > 0
+
+
+def test_badge_scores_are_the_deviations_of_the_mean_density():
+    draws = _draws(6)
+    samples = draws.mean + draws.standard_deviation * np.random.default_rng(0).standard_normal((20_000, 8, CANDIDATES))
+    expected = samples.std(axis=(0, 1))
+    assert build_agent("badge", SPEC)(_query(draws=draws)).scores == pytest.approx(expected, rel=0.02)
+
+
+def test_a_weighted_coreset_spreads_what_kl_pairs_puts_together():
+    candidates = np.array([[10.0, 0], [10.1, 0], [10.2, 0], [0, 5.0]])
+    mean = np.zeros((2, 4))
+    mean[1] = [3.0, 2.9, 2.8, 1.5]
+    query = _query(2, draws=GaussianDraws(mean, np.ones((2, 4))))
+    changes = {"candidate_ids": np.arange(4), "embeddings": lambda: (candidates, np.zeros((1, 2)))}
+    query = Query(**{**query.__dict__, **changes})
+    assert build_agent("balsa_kl_pairs", SPEC)(query).chosen.tolist() == [0, 1]
+    assert build_agent("weighted_coreset", SPEC)(query).chosen.tolist() == [0, 3]
 
 
 def test_agents_differ_where_their_definitions_do():
@@ -143,6 +243,8 @@ def test_no_pass_of_the_network_is_paid_for_in_vain():
     query = _query()
     without_draws = Query(**{**query.__dict__, "draws": refuse})
     without_embeddings = Query(**{**query.__dict__, "embeddings": refuse})
-    build_agent("coreset", SPEC)(without_draws)
-    build_agent("balsa_emd", SPEC)(without_embeddings)
+    for name in PLACES:
+        build_agent(name, SPEC)(without_draws)
+    for name in [*DISAGREEMENT, *UNCERTAINTY, "balsa_kl_pairs_power"]:
+        build_agent(name, SPEC)(without_embeddings)
     build_agent("random", SPEC)(Query(**{**without_draws.__dict__, "embeddings": refuse}))
