@@ -262,7 +262,7 @@ def track(
     experiment: ExperimentOption = None,
     online: Annotated[bool, typer.Option("--online", help="Send now; otherwise `wandb sync` does later.")] = False,
 ) -> None:
-    """Feed the metrics of finished runs to Weights & Biases; safe to repeat."""
+    """Feed the metrics of finished runs to Weights & Biases, each under its run id."""
     from bayesgrid.store.layout import run_folders
     from bayesgrid.store.tracking import feed_wandb
 
@@ -307,7 +307,10 @@ def plan_show(
     job: Annotated[bool, typer.Option("--job", help="Print only the job, as `bayesgrid run --job` takes it.")] = False,
 ) -> None:
     """Show one run: every parameter, what enters its id, who uses it."""
-    planned = _plan(project, settings, experiment).run(run_name)
+    from bayesgrid.grid.experiments import experiment_paths
+
+    everywhere = list(experiment_paths(_project(project) / "config"))
+    planned = _plan(project, settings, experiment or everywhere).run(run_name)
     if job:
         sys.stdout.write(planned.job() + "\n")
         return
@@ -373,9 +376,15 @@ def plan_targets(
                 allowed=", ".join(sorted(known)),
                 remedy=did_you_mean(key, known),
             )
-        chosen = [
-            name for name in chosen if str(flatten(plan.runs[name].spec.model_dump(mode="json")).get(key)) == value
-        ]
+        values = {name: str(flatten(plan.runs[name].spec.model_dump(mode="json")).get(key)) for name in chosen}
+        if value not in values.values():
+            raise ConfigurationError(
+                f"no run has this value of {key!r}",
+                given=value,
+                allowed=", ".join(sorted(set(values.values()))),
+                remedy=did_you_mean(value, values.values()),
+            )
+        chosen = [name for name in chosen if values[name] == value]
     for name in chosen:
         sys.stdout.write(f"results/runs/{plan.runs[name].study}/{name}/metrics.parquet\n")
 

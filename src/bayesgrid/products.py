@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from bayesgrid.errors import ConfigurationError, did_you_mean
-from bayesgrid.grid.plan import Plan
+from bayesgrid.grid.experiments import experiment_paths
+from bayesgrid.grid.plan import Plan, make_plan, require_notebook
 from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.figures import render_notebook
@@ -58,10 +59,7 @@ def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
     if name not in plan.figures:
         raise _unknown("figure", name, list(plan.figures))
     definition = plan.figures[name].definition
-    notebooks = project / "workflow" / "notebooks"
-    source = notebooks / f"{definition.notebook}.py"
-    if not source.is_file():
-        raise _unknown("notebook", definition.notebook, [path.stem for path in notebooks.glob("*.py")])
+    source = require_notebook(plan.figures[name], project / "workflow" / "notebooks")
     results = project / "results"
     stem = results / "figures" / name
     executed = results / "notebooks" / f"{name}.ipynb"
@@ -80,8 +78,13 @@ def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem
     Raises:
         ConfigurationError: if ``config/claims.yaml`` does not fit its schema.
     """
-    records = run_records(plan, tuple(plan.runs), results, state_root)
-    evaluated = evaluate_claims(load_claims(config / "claims.yaml"), records)
+    claims = load_claims(config / "claims.yaml")
+    # Runs of experiments that this build leaves out may be there from another one; what is finished is judged.
+    known = experiment_paths(config)
+    tested = {test.experiment for claim in claims for test in claim.tests if test.experiment in known}
+    everything = make_plan(config, [*plan.experiments, *sorted(tested - set(plan.experiments))])
+    records = run_records(everything, tuple(everything.runs), results, state_root)
+    evaluated = evaluate_claims(claims, records)
     # A reader looks for the experiments of this build first.
     elsewhere = ~evaluated["experiment"].isin(list(plan.experiments))
     ordered = evaluated.iloc[elsewhere.argsort(kind="stable")].reset_index(drop=True)

@@ -102,6 +102,12 @@ def test_data_are_prepared_once_and_read_by_version(project):
             "study: toy\ntitle: t\nseeds: 0-1\nset: {method: a, walk.scale: 1e-4x}\n",
             ["'walk.scale'", "1e-4x"],
         ),
+        (
+            "config/experiments/toy/toy.yaml",
+            "study: toy\ntitle: t\nseeds: 0-1\nset: {method: a}\nused_in:\n  tables: {t: {kind: run_overview}}\n"
+            "  figures: {f: {notebook: learning_curve, table: t}}\n",
+            ["unknown notebook", "did you mean 'learning_curves'"],
+        ),
     ],
 )
 def test_configuration_errors_come_before_any_job(project, file, text, fragments):
@@ -117,6 +123,21 @@ def test_the_command_line_ends_with_one_line_and_status_one(project):
     printed = project.run("bayesgrid", "plan", "show", "nothing", check=False)
     assert len(printed.strip().splitlines()) == 1
     assert "no run has this id" in printed
+
+
+def test_a_value_that_no_run_has_chooses_nothing_silently(project):
+    printed = project.run("bayesgrid", "plan", "targets", "--where", "method=bb", check=False)
+    assert "no run has this value" in printed
+    assert "did you mean 'b'" in printed
+
+
+def test_claims_are_judged_on_runs_that_another_build_left(checkout):
+    checkout.write("config/config.yaml", "experiments: [toy]\n")
+    (checkout.folder / "config" / "experiments" / "toy").mkdir()
+    checkout.experiment(methods="[a]", scales="[1.0]")
+    checkout.snakemake()
+    ledger = pd.read_csv(checkout.folder / "results" / "claims.csv").set_index("experiment")
+    assert "pending" in ledger.loc["demo", "finding"].iloc[0]
 
 
 def test_a_second_process_on_a_run_ends_with_one_line(project):

@@ -155,8 +155,8 @@ def _obtain(
         return table, origin
     raise DataError(
         f"data set {name!r} cannot be obtained from any of its sources",
-        given="".join(f"\n  - {reason}" for reason in reasons) + "\n",
-        remedy=f"run `bayesgrid prepare {name}` on a machine that reaches one of them",
+        given=" | ".join(reasons),
+        remedy=f"then run `bayesgrid prepare {name}`",
     )
 
 

@@ -43,7 +43,7 @@ class Override(Parameters):
 class TableDefinition(Parameters):
     """A table that the runs of the experiments naming it are aggregated into."""
 
-    kind: Literal["learning_curve_summary", "learning_curves", "run_overview"]
+    kind: Literal["agent_ranks", "labels_to_target", "learning_curve_summary", "learning_curves", "run_overview"]
     """What the table shows; the kinds are those of ``bayesgrid.reporting.tables``."""
     options: dict[str, Any] = {}
     """Options of the kind, such as the agent that differences are taken to."""
@@ -93,7 +93,7 @@ class Experiment(Parameters):
     seeds: Any
     """All seeds: ``0-29`` or a list."""
     seed_block: int = Field(default=10, ge=1)
-    """Seeds computed together in one job; blocks are aligned, so further seeds only add jobs."""
+    """Seeds computed together in one job; blocks are aligned, so seeds beyond full blocks only add jobs."""
     exclude: list[dict[str, Any]] = []
     """Cells left out: each entry names keys and the value, or list of values, of the cells it removes."""
     overrides: list[Override] = []

@@ -14,7 +14,7 @@ from bayesgrid.grid.identity import canonical_json, identity_record, run_id
 from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
 from bayesgrid.grid.specification import RunSpec
 
-__all__ = ["Plan", "PlannedFigure", "PlannedRun", "PlannedTable", "make_plan", "plan_run"]
+__all__ = ["Plan", "PlannedFigure", "PlannedRun", "PlannedTable", "make_plan", "plan_run", "require_notebook"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,26 @@ def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
                 remedy=did_you_mean(figure.definition.table, plan.tables),
             )
     return plan
+
+
+def require_notebook(figure: PlannedFigure, notebooks: Path) -> Path:
+    """Return the notebook of ``figure``, a file of the folder ``notebooks``.
+
+    Raises:
+        ConfigurationError: if there is none, naming the nearest.
+    """
+    name = figure.definition.notebook
+    path = notebooks / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in notebooks.glob("*.py"))
+        raise ConfigurationError(
+            f"figure {figure.name!r}: unknown notebook",
+            where=str(notebooks),
+            given=name,
+            allowed=", ".join(known),
+            remedy=did_you_mean(name, known),
+        )
+    return path
 
 
 def _add_table(plan: Plan, name: str, definition: TableDefinition, ids: Sequence[str], user: str, path: Path) -> None:

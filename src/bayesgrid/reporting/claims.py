@@ -144,7 +144,8 @@ def claims_table(evaluated: pd.DataFrame) -> Table:
     notes = (
         f"{summary}.",
         "Reproduced: the 95 % interval over seeds, paired by seed, excludes the opposite of the claim. "
-        "Within interval: the estimate agrees with the claim, but the interval does not exclude the opposite. "
+        "Within interval: the interval holds both the claim and its opposite, so these runs do not decide. "
+        "Not reproduced: the interval excludes the claim. "
         "Each verdict stands alone: at this level one in twenty true nulls is excluded by chance.",
     )
     columns = ("Claim", "Source", "Published", "Measured", "Seeds", "Verdict")
@@ -196,7 +197,7 @@ def _rounds(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> Rounds:
         and all(flatten(run.spec).get(key) == value for key, value in test.where.items())
     ]
     if not any(test.experiment in run.experiments for run in runs):
-        raise Undecidable(f"experiment {test.experiment} is not among the chosen ones")
+        raise Undecidable("no run of the experiment is planned")
     rounds: dict[tuple[str, str], pd.DataFrame] = {}
     for dataset, agent in claim.comparison.cells():
         cell = [run for run in own if run.spec.get("dataset") == dataset and run.spec.get("agent") == agent]

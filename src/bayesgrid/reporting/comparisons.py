@@ -61,8 +61,8 @@ class _OnDataset(Parameters):
 class Ordering(_OnDataset):
     """Agent ``lower`` has a lower value than agent ``higher``, by more than ``margin``.
 
-    Reproduced if the whole interval of the paired difference lies below ``-margin``; within interval if only the
-    difference itself does; otherwise not reproduced.
+    Reproduced if the whole interval of the paired difference lies below ``-margin``; within interval if a part of it
+    does; not reproduced if none.
     """
 
     kind: Literal["ordering"]
@@ -99,8 +99,8 @@ class Value(_OnDataset):
 class Change(_OnDataset):
     """An agent's metric rises or falls from one number of labels to another.
 
-    Reproduced if the interval of the paired change lies on the stated side of 0; within interval if only the change
-    itself does; otherwise not reproduced.
+    Reproduced if the interval of the paired change lies on the stated side of 0; within interval if a part of it does;
+    not reproduced if none.
     """
 
     kind: Literal["change"]
@@ -147,8 +147,8 @@ class BestRank(Parameters):
     """An agent has the lowest mean rank over data sets.
 
     Agents are ranked within each data set and seed, and ranks are averaged over the data sets. Reproduced if the
-    interval of the difference to every other agent lies below 0; within interval if only the mean rank itself is the
-    lowest; otherwise not reproduced.
+    interval of the difference to every other agent lies below 0; not reproduced if that to some agent lies above 0;
+    otherwise within interval.
     """
 
     kind: Literal["best_rank"]
@@ -340,7 +340,7 @@ def _recorded(curves: AgentCurves, labelled: int | str) -> int:
 def _side(interval: Interval, *, below: float) -> Verdict:
     if interval.upper < below:
         return "reproduced"
-    return "within interval" if interval.estimate < below else "not reproduced"
+    return "within interval" if interval.lower < below else "not reproduced"
 
 
 def _text(interval: Interval) -> str:

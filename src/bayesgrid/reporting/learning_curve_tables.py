@@ -23,12 +23,13 @@ from bayesgrid.reporting.collect import (
     GROUP_COLUMNS,
     RunRecord,
     cell_of_run,
+    collect_metrics,
     collect_rounds,
     count_test_rows,
     final_scores,
     variants,
 )
-from bayesgrid.reporting.names import METRICS, agent_label, group_heading, metric_label, state_label
+from bayesgrid.reporting.names import METRICS, agent_label, dataset_label, group_heading, metric_label, state_label
 from bayesgrid.reporting.table import Cell, Section, Table, decimals_for, number_with_interval
 
 __all__ = ["learning_curve_summary", "learning_curves"]
@@ -83,6 +84,7 @@ def learning_curve_summary(runs: Sequence[RunRecord], options: Mapping[str, Any]
         "Final values: for new seeds and new test rows (hierarchical bootstrap over seeds, then rows).",
         f"Δ: area minus that of {agent_label(reference)}, paired by seed; "
         f"† Holm-adjusted p < {SIGNIFICANCE} over the agents of a section.",
+        *_leak_notes(runs),
         *plan.notes(),
     ]
     shown = [metric_label(metric) for metric in METRICS]
@@ -232,6 +234,24 @@ def _reference_agent(options: Mapping[str, Any]) -> str:
                 remedy=f"did you mean {suggestion!r}?" if suggestion else None,
             )
     return str(options.get("reference_agent", "random"))
+
+
+def _leak_notes(runs: Sequence[RunRecord]) -> list[str]:
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        return []
+    metrics = collect_metrics(finished)
+    notes = []
+    for name, what in (
+        ("leaked_equal_rows", "equal a training or validation row in all features"),
+        ("leaked_rows_of_shared_groups", "share a subject, family or stretch with one"),
+    ):
+        leaked = metrics[(metrics["metric"] == name) & (metrics["value"] > 0)]
+        counts = leaked.groupby("dataset", sort=False)["value"].max().items()
+        if len(leaked):
+            rows = ", ".join(f"{count:,.0f} of {dataset_label(dataset)}" for dataset, count in counts)
+            notes.append(f"Test rows that {what}: {rows}.")
+    return notes
 
 
 def _interval_notes(plan: _Plan) -> list[str]:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
+from bayesgrid.reporting.agent_rank_tables import agent_ranks
 from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.labels_to_target_tables import labels_to_target_table
 from bayesgrid.reporting.learning_curve_tables import learning_curve_summary, learning_curves
 from bayesgrid.reporting.run_overview import run_overview
 from bayesgrid.reporting.table import Table
@@ -15,6 +17,8 @@ __all__ = ["Table", "build_table", "render_partial", "table_kinds", "write_table
 TableBuilder: TypeAlias = Callable[[Sequence[RunRecord], Mapping[str, Any]], Table]
 
 _KINDS: dict[str, TableBuilder] = {
+    "agent_ranks": agent_ranks,
+    "labels_to_target": labels_to_target_table,
     "learning_curve_summary": learning_curve_summary,
     "learning_curves": learning_curves,
     "run_overview": run_overview,
@@ -32,7 +36,8 @@ def build_table(kind: str, runs: Sequence[RunRecord], options: Mapping[str, Any]
     Args:
         kind: one of :func:`table_kinds`.
         runs: in the order in which a reader should meet them.
-        options: of the kind: ``reference_agent`` (default ``random``), the agent that differences are taken to.
+        options: of the kind: ``reference_agent`` (default ``random``), the agent that differences are taken to; of
+            ``agent_ranks`` also ``rope``, the half width of practical equivalence in standard deviations over seeds.
 
     Raises:
         ConfigurationError: for an unknown kind or option.

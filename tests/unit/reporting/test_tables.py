@@ -223,3 +223,14 @@ def test_values_that_are_not_finite_are_traced_to_seed_and_labels(demo_runs):
     frame.to_parquet(path)
     with pytest.raises(StateError, match="nll is missing or not finite at 350 labels of seed 2"):
         build_table("learning_curves", demo_runs)
+
+
+def test_test_rows_that_leak_are_told_to_the_reader(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path, dataset="parkinsons", agent=agent) for agent in ("random", "coreset")]
+    assert not any("share" in note for note in build_table("learning_curve_summary", runs).notes)
+    for run in runs:
+        metrics = pd.read_parquet(run.folder / "metrics.parquet")
+        leaked = metrics.assign(metric="leaked_rows_of_shared_groups", value=1175.0)
+        pd.concat([metrics, leaked]).to_parquet(run.folder / "metrics.parquet", index=False)
+    notes = build_table("learning_curve_summary", runs).notes
+    assert "Test rows that share a subject, family or stretch with one: 1,175 of parkinsons." in notes
