@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean
+from bayesgrid.errors import BayesgridError, ConfigurationError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from bayesgrid.grid.plan import Plan
@@ -118,16 +118,25 @@ def prepare(
     root = _project(project)
     chosen = _settings(project, settings)
     catalog = load_dataset_catalog(root / "config" / "datasets.yaml")
+    missing: list[DataError] = []
     for name in datasets:
         entry = catalog.entry(name)
-        prepared = prepare_dataset(
-            name,
-            entry,
-            data_root=chosen.state_path(root) / "data",
-            mirror=chosen.mirror_path(root),
-            user_files=chosen.user_paths(root),
-        )
+        try:
+            prepared = prepare_dataset(
+                name,
+                entry,
+                data_root=chosen.state_path(root) / "data",
+                mirror=chosen.mirror_path(root),
+                user_files=chosen.user_paths(root),
+            )
+        except DataError as error:
+            missing.append(error)
+            continue
         _console.print(f"{name}: {entry.label} in {prepared.folder}", soft_wrap=True, highlight=False)
+    for fault in missing[:-1]:
+        _errors.print(_escaped(str(fault)), soft_wrap=True, highlight=False)
+    if missing:
+        raise missing[-1]
 
 
 @app.command()

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bayesgrid.cli import app
+from bayesgrid.errors import DataError
 from bayesgrid.grid.experiments import TableDefinition
 from bayesgrid.reporting.tables import table_kinds
 
@@ -77,3 +78,13 @@ def test_status_of_an_untouched_state_root_is_pending(monkeypatch, tmp_path):
 def test_table_kinds_of_experiment_files_are_those_of_reporting():
     kinds = TableDefinition.model_json_schema()["properties"]["kind"]["enum"]
     assert tuple(sorted(kinds)) == table_kinds()
+
+
+def test_prefetch_names_every_data_set_that_is_missing(monkeypatch, tmp_path):
+    monkeypatch.delenv("BAYESGRID_MIRROR", raising=False)
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    done = CliRunner().invoke(app, ["prepare", "parkinsons", "bimodal_sine", "sarcos"])
+    assert isinstance(done.exception, DataError)
+    assert "sarcos" in str(done.exception)
+    assert "regression/parkinsons/parkinsons_updrs.data" in done.output
+    assert (tmp_path / "data").is_dir(), "what can be had is prepared all the same"

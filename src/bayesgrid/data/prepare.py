@@ -196,7 +196,10 @@ def _read_source(
 
 def _mirror_paths(source: MirrorSource, mirror: Path | None) -> dict[str, Path]:
     if mirror is None:
-        raise _UnavailableError("no mirror is set", remedy="set `mirror:` in the configuration, or BAYESGRID_MIRROR")
+        wanted = ", ".join(file.path for file in source.files.values())
+        raise _UnavailableError(
+            f"no mirror is set that holds {wanted}", remedy="set `mirror:` in the configuration, or BAYESGRID_MIRROR"
+        )
     paths = {role: mirror / file.path for role, file in source.files.items()}
     for path in paths.values():
         if not path.is_file():
