@@ -43,7 +43,7 @@ def test_byte_order_mark_windows_line_ends_and_gzip_are_read(csv):
         ("a,b,c\n1,2,3\n", "table.csv", ["unexpected ['c']"]),
         ("a,b\n1,2,3\n1,2,3,4\n", "table.csv", ["cannot be read as a table"]),
         (b"a,b\n\xff\xfe,2\n", "table.csv", ["cannot be read as a table"]),
-        (gzip.compress(b"a,b\n" + b"1,2\n" * 1000)[:-20], "table.csv.gz", ["cannot be read", "cut off"]),
+        (gzip.compress(b"a,b\n" + b"1,2\n" * 1000, mtime=0)[:-20], "table.csv.gz", ["cannot be read", "cut off"]),
         (b"not gzip", "table.csv.gz", ["cannot be read"]),
     ],
 )
