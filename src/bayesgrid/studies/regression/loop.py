@@ -262,7 +262,7 @@ def _one_thread() -> Iterator[None]:
     # Matrix products split over threads add up in another order, and another machine has another number of threads.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    # Weight decay drives the weights of dead units below 1e-38, where a processor is up to seven times slower.
+    # Weight decay drives the weights of dead units below 1e-38, where a processor computes far more slowly.
     torch.set_flush_denormal(True)
     try:
         with threadpool_limits(limits=1):
