@@ -131,7 +131,7 @@ def test_a_value_that_no_run_has_chooses_nothing_silently(project):
     assert "did you mean 'b'" in printed
 
 
-def test_claims_are_judged_on_runs_that_another_build_left(checkout):
+def test_the_ledger_looks_up_the_runs_of_experiments_outside_the_build(checkout):
     checkout.write("config/config.yaml", "experiments: [toy]\n")
     (checkout.folder / "config" / "experiments" / "toy").mkdir()
     checkout.experiment(methods="[a]", scales="[1.0]")

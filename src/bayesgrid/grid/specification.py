@@ -94,7 +94,7 @@ class RunSpec(Parameters):
 
     def slug(self) -> str:
         """Return the readable part of the run id: lower-case letters, digits, ``_``, ``.`` and ``-``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how its runs are named")
 
     def dataset_names(self) -> tuple[str, ...]:
         """Return the data sets the run reads, as named in ``config/datasets.yaml``."""
