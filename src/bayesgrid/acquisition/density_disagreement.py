@@ -18,21 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from bayesgrid.acquisition.compilation import compiled
+from bayesgrid.acquisition.density_grid import base_of_levels, place_nodes
 from bayesgrid.acquisition.predictive_draws import GaussianDraws, PredictiveDraws, SplineDraws
 from bayesgrid.acquisition.rational_quadratic_spline import spline_log_density, spline_quantiles
-from bayesgrid.errors import ConfigurationError, NumericalError
+from bayesgrid.errors import NumericalError
 
 __all__ = ["DensityDisagreement", "density_disagreement"]
-
-# Placement of the nodes, chosen on flows trained on the study's data and on Gaussian draws of very unequal widths. The
-# margin, in standard deviations of the base beyond the tail, lets a narrow density die before the spacing widens.
-_UNIFORM_SHARE = 0.25
-_LEVELS = 13
-_MARGIN = 3.0
-_MARGIN_SHARE = 0.5
 
 _SMALLEST = 1e-300
 _LOG_NORMAL_CONSTANT = 0.5 * math.log(2.0 * math.pi)
@@ -61,76 +54,6 @@ class DensityDisagreement:
     kl_all_pairs: npt.NDArray[np.float64]
     entropy_total: npt.NDArray[np.float64]
     entropy_mean: npt.NDArray[np.float64]
-
-
-@compiled
-def _place_nodes(
-    levels: npt.NDArray[np.float64],
-    uniform_share: float,
-    margin_share: float,
-    nodes: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-) -> None:
-    """Write ascending nodes dense enough for the narrowest draw at every point, and their trapezoid weights.
-
-    Within a draw, the nodes it needs are constant between two of its levels and the same for every such interval. At
-    each point the density of nodes is that of the draw that needs most there, plus a small even density over the union
-    of the supports. Draws that agree thus share their nodes, and a narrow draw among wide ones gets its own.
-
-    Args:
-        levels: `[T, L]`, ascending quantiles of each draw at equal steps of the standard-normal base, the first and the
-            last beyond the tails; clipped in place to the union of the supports, which they do not widen.
-        uniform_share: even density, relative to the nodes one draw needs.
-        margin_share: what a margin needs, relative to an interval within the support.
-        nodes: `[G]`, written.
-        weights: `[G]`, written.
-    """
-    draws, steps = levels.shape[0], levels.shape[1] - 1
-    count = nodes.shape[0]
-    lower = levels[0, 1]
-    upper = levels[0, steps - 1]
-    for draw in range(1, draws):
-        lower = min(lower, levels[draw, 1])
-        upper = max(upper, levels[draw, steps - 1])
-    for draw in range(draws):
-        for step in range(steps + 1):
-            levels[draw, step] = min(max(levels[draw, step], lower), upper)
-    even_density = uniform_share / max(upper - lower, _SMALLEST)
-    narrowest = max(1e-9 * (upper - lower), _SMALLEST)
-
-    # The node density is constant between two positions: its integral is piecewise linear and inverted exactly.
-    positions = levels.ravel()
-    order = np.argsort(positions)
-    densities = np.empty(order.shape[0])
-    current = np.zeros(draws)
-    total = 0.0
-    for index in range(order.shape[0] - 1):
-        draw, step = divmod(order[index], steps + 1)
-        if step == steps:
-            current[draw] = 0.0
-        elif levels[draw, step + 1] > levels[draw, step]:  # levels that coincide come in any order
-            share = margin_share if step == 0 or step == steps - 1 else 1.0
-            current[draw] = share / ((steps - 2) * max(levels[draw, step + 1] - levels[draw, step], narrowest))
-        densities[index] = even_density + current.max()
-        total += densities[index] * (positions[order[index + 1]] - positions[order[index]])
-    nodes[0] = lower
-    node = 1
-    reached = 0.0
-    for index in range(order.shape[0] - 1):
-        left = positions[order[index]]
-        mass = densities[index] * (positions[order[index + 1]] - left)
-        while node < count - 1 and total * node <= (reached + mass) * (count - 1):
-            nodes[node] = left + max(total * node / (count - 1) - reached, 0.0) / densities[index]
-            node += 1
-        reached += mass
-    while node < count:
-        nodes[node] = upper
-        node += 1
-
-    weights[0] = 0.5 * (nodes[1] - nodes[0])
-    for inner in range(1, count - 1):
-        weights[inner] = 0.5 * (nodes[inner + 1] - nodes[inner - 1])
-    weights[count - 1] = 0.5 * (nodes[count - 1] - nodes[count - 2])
 
 
 @compiled
@@ -202,8 +125,6 @@ def _compare(
 def _score_splines(
     knots: npt.NDArray[np.float32],
     base: npt.NDArray[np.float64],
-    uniform_share: float,
-    margin_share: float,
     grid_nodes: int,
     scores: npt.NDArray[np.float64],
 ) -> None:
@@ -216,7 +137,7 @@ def _score_splines(
     for candidate in range(knots.shape[1]):
         for draw in range(draws):
             spline_quantiles(knots[draw, candidate], base, levels[draw])
-        _place_nodes(levels, uniform_share, margin_share, nodes, weights)
+        place_nodes(levels, nodes, weights)
         for draw in range(draws):
             spline_log_density(knots[draw, candidate], nodes, log_density[draw], images)
         _compare(log_density, weights, mass, mixture, mass_sum, log_sum, scores[candidate])
@@ -227,8 +148,6 @@ def _score_gaussians(
     means: npt.NDArray[np.float64],
     deviations: npt.NDArray[np.float64],
     base: npt.NDArray[np.float64],
-    uniform_share: float,
-    margin_share: float,
     grid_nodes: int,
     scores: npt.NDArray[np.float64],
 ) -> None:
@@ -246,7 +165,7 @@ def _score_gaussians(
             mean, deviation = means[draw, candidate], deviations[draw, candidate]
             for level in range(base.shape[0]):
                 levels[draw, level] = mean + deviation * base[level]
-        _place_nodes(levels, uniform_share, margin_share, nodes, weights)
+        place_nodes(levels, nodes, weights)
         for draw in range(draws):
             mean, deviation = means[draw, candidate], deviations[draw, candidate]
             constant = math.log(deviation) + _LOG_NORMAL_CONSTANT
@@ -289,21 +208,16 @@ def density_disagreement(
         NumericalError: if finite draws give a score that is not finite. Draws that are NaN or infinite give NaN scores
             for the candidates they concern, to be counted at selection.
     """
-    if grid_nodes < 8:
-        raise ConfigurationError("too few nodes for a density grid", given=grid_nodes, allowed="at least 8")
-    if not 0.0 < tail_probability < 0.5:
-        raise ConfigurationError("tail probability out of range", given=tail_probability, allowed="in (0, 0.5)")
-    reach = -float(ndtri(tail_probability))
-    base = np.concatenate(([-reach - _MARGIN], np.linspace(-reach, reach, _LEVELS), [reach + _MARGIN]))
+    base = base_of_levels(grid_nodes, tail_probability)
     scores = np.empty((draws.inputs, 5), dtype=np.float64)
     match draws:
         case SplineDraws():
-            _score_splines(np.ascontiguousarray(draws.knots), base, _UNIFORM_SHARE, _MARGIN_SHARE, grid_nodes, scores)
+            _score_splines(np.ascontiguousarray(draws.knots), base, grid_nodes, scores)
             finite_input = np.isfinite(draws.knots).all(axis=(0, 2, 3, 4))
         case GaussianDraws():
             means = np.ascontiguousarray(draws.mean, dtype=np.float64)
             deviations = np.ascontiguousarray(draws.standard_deviation, dtype=np.float64)
-            _score_gaussians(means, deviations, base, _UNIFORM_SHARE, _MARGIN_SHARE, grid_nodes, scores)
+            _score_gaussians(means, deviations, base, grid_nodes, scores)
             finite_input = (np.isfinite(means) & np.isfinite(deviations)).all(axis=0)
     scores[~finite_input] = np.nan
     finite_output = np.isfinite(scores).all(axis=1)

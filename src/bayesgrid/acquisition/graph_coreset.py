@@ -37,7 +37,8 @@ class GraphNetworkSettings:
     """How the graph network is built and trained; the values are the paper's, but for the neighbours.
 
     Args:
-        neighbours: k, of each node.
+        neighbours: k, of each node. None for all pairs, as in the paper: similarities below zero count too, and the
+            graph takes n^2 numbers.
         hidden: units of the first layer.
         steps: of Adam, each on all nodes.
         learning_rate: per step.
@@ -46,7 +47,7 @@ class GraphNetworkSettings:
         candidate_weight: of the candidates' part of the loss.
     """
 
-    neighbours: int = 10
+    neighbours: int | None = 10
     hidden: int = 128
     steps: int = 200
     learning_rate: float = 1e-3
@@ -87,10 +88,25 @@ def propagation_matrix(points: npt.NDArray[np.floating], neighbours: int) -> spa
     return (mutual @ sparse.diags_array(inverse) + identity).tocsr()
 
 
+def _propagation_of_all_pairs(units: _Array) -> _Array:
+    """Return ``S D^-1 + I`` `[n, n]` with ``S = U U^T - I`` and D the sums of its columns, which may be near zero.
+
+    Args:
+        units: `[n, h]`, of unit length.
+    """
+    matrix = units @ units.T
+    diagonal = np.diag_indices(len(units))
+    matrix[diagonal] -= 1.0
+    sums = matrix.sum(axis=0)
+    matrix *= np.divide(1.0, sums, out=np.zeros_like(sums), where=sums != 0.0)
+    matrix[diagonal] += 1.0
+    return matrix
+
+
 def _loss_and_gradients(
     weights: list[_Array],
     spread_features: _Array,
-    propagation: sparse.csr_array,
+    propagation: sparse.csr_array | _Array,
     labelled: npt.NDArray[np.bool_],
     kept: _Array,
     candidate_weight: float,
@@ -126,7 +142,7 @@ def _loss_and_gradients(
 
 def _trained(
     points: _Array,
-    propagation: sparse.csr_array,
+    propagation: sparse.csr_array | _Array,
     labelled: npt.NDArray[np.bool_],
     settings: GraphNetworkSettings,
     rng: np.random.Generator,
@@ -175,7 +191,11 @@ def graph_features(
     """
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     units = points / np.where(lengths > 0.0, lengths, 1.0)
-    propagation = propagation_matrix(units, settings.neighbours)
+    propagation = (
+        _propagation_of_all_pairs(units)
+        if settings.neighbours is None
+        else propagation_matrix(units, settings.neighbours)
+    )
     first, first_bias, second, second_bias = _trained(units, propagation, labelled, settings, rng)
     hidden = np.maximum((propagation @ units) @ first + first_bias, 0.0)
     logit = propagation @ (hidden @ second) + second_bias

@@ -5,6 +5,7 @@ for no Python object per candidate. Targets are standardised: shifts and scales 
 the Wasserstein distances and the spreads, which are then in units of the target's standard deviation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from bayesgrid.errors import DataError
 
-__all__ = ["GaussianDraws", "PredictiveDraws", "SplineDraws"]
+__all__ = ["GaussianDraws", "PredictiveDraws", "SplineDraws", "concatenate_draws"]
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,25 @@ class GaussianDraws:
 
 
 PredictiveDraws = SplineDraws | GaussianDraws
+
+
+def concatenate_draws(parts: Sequence[PredictiveDraws]) -> PredictiveDraws:
+    """Return the draws of all ``parts`` at the same inputs as those of one posterior, in order.
+
+    Raises:
+        DataError: if there are no parts, or parts of different kinds.
+    """
+    splines = [part for part in parts if isinstance(part, SplineDraws)]
+    gaussians = [part for part in parts if isinstance(part, GaussianDraws)]
+    if splines and not gaussians:
+        return SplineDraws(np.concatenate([part.knots for part in splines]))
+    if gaussians and not splines:
+        return GaussianDraws(
+            np.concatenate([part.mean for part in gaussians]),
+            np.concatenate([part.standard_deviation for part in gaussians]),
+        )
+    raise DataError(
+        "draws to concatenate are of one kind",
+        given=f"{len(splines)} of splines, {len(gaussians)} Gaussian",
+        allowed="one or more, of one kind",
+    )

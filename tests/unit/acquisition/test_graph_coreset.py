@@ -128,3 +128,20 @@ def test_the_choice_is_k_centre_among_the_features():
     expected = k_centre_greedy(features[:30], features[30:], 10)
     chosen = core_gcn(candidates, known, 10, np.random.default_rng(6), settings=SETTINGS).positions
     assert chosen.tolist() == expected.positions.tolist()
+
+
+def test_all_pairs_are_the_graph_of_the_paper_with_similarities_below_zero():
+    points = np.random.default_rng(6).normal(0.3, 1, (30, 4))
+    dense = graph_coreset._propagation_of_all_pairs(points / np.linalg.norm(points, axis=1, keepdims=True))
+    assert dense == pytest.approx(_dense(points), rel=1e-9)
+    assert dense.min() < 0
+
+
+def test_a_graph_of_all_pairs_gives_the_features_of_all_neighbours_where_no_similarity_is_below_zero():
+    rng = np.random.default_rng(7)
+    points, labelled = rng.uniform(0.1, 1, (30, 4)), np.arange(30) >= 25
+    features = [
+        graph_features(points, labelled, np.random.default_rng(8), GraphNetworkSettings(neighbours, hidden=6, steps=40))
+        for neighbours in (None, 29)
+    ]
+    assert features[0] == pytest.approx(features[1], rel=1e-8)
