@@ -65,8 +65,10 @@ def _verdict(project: Path, settings: WorkflowConfig, name: str, has_gpu: bool) 
 def _obstacles(project: Path, settings: WorkflowConfig, plan: Plan) -> Iterator[str]:
     catalog = load_dataset_catalog(project / "config" / "datasets.yaml")
     for dataset in plan.datasets():
-        if not _at_hand(dataset, catalog.entry(dataset), project, settings):
-            yield f"no source of data set {dataset!r} is at hand (set BAYESGRID_MIRROR, or name your own file)"
+        entry = catalog.entry(dataset)
+        if not _at_hand(dataset, entry, project, settings):
+            own = f"name your own file: {entry.origin}" if entry.origin else "name your own file"
+            yield f"no source of data set {dataset!r} is at hand (set BAYESGRID_MIRROR, or {own})"
 
 
 def _at_hand(name: str, entry: DatasetEntry, project: Path, settings: WorkflowConfig) -> bool:

@@ -153,10 +153,11 @@ def _obtain(
             reasons.append(f"{source.kind}: {error}")
             continue
         return table, origin
+    first = f"get the files from {entry.origin}, " if entry.origin else ""
     raise DataError(
         f"data set {name!r} cannot be obtained from any of its sources",
         given=" | ".join(reasons),
-        remedy=f"then run `bayesgrid prepare {name}`",
+        remedy=f"{first}then run `bayesgrid prepare {name}`",
     )
 
 
@@ -260,6 +261,13 @@ def _check_table(name: str, entry: DatasetEntry, table: RegressionTable) -> None
             where=f"data set {name!r}",
             given=f"groups: {entry.groups}",
         )
+    if table.published_splits != (entry.published_splits or 0):
+        raise DataError(
+            "the catalog and the table disagree on the number of published splits",
+            where=f"data set {name!r}",
+            given=table.published_splits,
+            allowed=entry.published_splits or 0,
+        )
     digest = table_digest(table)
     if entry.table_sha256 is not None and digest != entry.table_sha256:
         raise DataError(
@@ -290,4 +298,15 @@ def _store(
     return provenance
 
 
-_DESCRIPTION = {"label", "version", "licence", "citation", "rows", "features", "published_rows", "groups", "note"}
+_DESCRIPTION = {
+    "label",
+    "version",
+    "licence",
+    "citation",
+    "rows",
+    "features",
+    "published_rows",
+    "groups",
+    "published_splits",
+    "note",
+}

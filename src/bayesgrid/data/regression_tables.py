@@ -1,7 +1,7 @@
-"""Regression data sets as tables of numbers: their files, their features, and the groups of their rows.
+"""Regression data sets as tables of numbers: their files, their features, groups of rows, and published test splits.
 
-Sizes and features are those of BALSA (arXiv 2501.01248), table 2. Features are unscaled: scaling belongs to a training
-set, not to a data set.
+Sizes and features of the four sets of BALSA (arXiv 2501.01248) are those of its table 2. Features are unscaled: scaling
+belongs to a training set, not to a data set.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bayesgrid.data.checksums import verify_sha256
 from bayesgrid.data.equal_rows import equal_row_classes
-from bayesgrid.data.table_files import integers, labels, numbers, read_columns, read_matrix
+from bayesgrid.data.table_files import integers, labels, numbers, read_columns, read_matrix, read_unnamed_columns
 from bayesgrid.errors import DataError
 from bayesgrid.grid.sources import BimodalSineParameters, Loader
 from bayesgrid.random_streams import random_stream
@@ -38,6 +38,8 @@ TABLE_FILE = "table.parquet"
 PROVENANCE_FILE = "provenance.json"
 _TARGET = "target"
 _GROUP = "group"
+_TEST_MASKS = "test_masks"
+_RESERVED = (_TARGET, _GROUP, _TEST_MASKS)
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class RegressionTable:
         feature_names: ``d`` names.
         groups: int64 ``[n]``, the group of each row for grouped splits, or None.
         provenance: where the rows came from and what they are.
+        test_masks: bool ``[n, k]``, the test rows of each of k splits published with the data set, or None.
 
     Raises:
-        DataError: if shapes disagree, a value is not finite, or names repeat.
+        DataError: if shapes disagree, a value is not finite, names repeat, or a published split has an empty side.
     """
 
     name: str
@@ -62,6 +65,7 @@ class RegressionTable:
     feature_names: tuple[str, ...]
     groups: NDArray[np.int64] | None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    test_masks: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         rows = self.target.size
@@ -71,19 +75,29 @@ class RegressionTable:
         }
         if self.groups is not None:
             expected["groups"] = (self.groups.shape, (rows,))
+        if self.test_masks is not None:
+            expected["test masks"] = (self.test_masks.shape, (rows, self.published_splits))
         for part, (found, wanted) in expected.items():
             if found != wanted:
                 raise DataError(f"the {part} have another shape", where=self.name, given=found, allowed=wanted)
         if not (np.isfinite(self.features).all() and np.isfinite(self.target).all()):
             raise DataError("the table holds a value that is not finite", where=self.name)
-        names = {*self.feature_names, _TARGET, _GROUP}
-        if len(names) != len(self.feature_names) + 2:
-            raise DataError("feature names repeat, or are 'target' or 'group'", where=self.name)
+        if len({*self.feature_names, *_RESERVED}) != len(self.feature_names) + len(_RESERVED):
+            raise DataError(f"feature names repeat, or are one of {', '.join(map(repr, _RESERVED))}", where=self.name)
+        if self.test_masks is not None:
+            one_sided = np.flatnonzero(self.test_masks.all(axis=0) | ~self.test_masks.any(axis=0))
+            if one_sided.size:
+                raise DataError(f"published split {one_sided[0]} leaves one side empty", where=self.name)
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return int(self.target.size)
+
+    @property
+    def published_splits(self) -> int:
+        """Number of test splits published with the data set."""
+        return 0 if self.test_masks is None else int(self.test_masks.shape[-1])
 
 
 def prepared_folder(data_root: Path, name: str, data_version: str) -> Path:
@@ -112,7 +126,7 @@ def read_regression_table(data_root: Path, name: str, data_version: str) -> Regr
         ) from error
     verify_sha256(folder / TABLE_FILE, recorded, remedy=f"it was altered; remove the folder and {remedy}")
     stored = pq.read_table(folder / TABLE_FILE)
-    feature_names = tuple(column for column in stored.column_names if column not in (_TARGET, _GROUP))
+    feature_names = tuple(column for column in stored.column_names if column not in _RESERVED)
     columns = [stored.column(column).to_numpy() for column in feature_names]
     return RegressionTable(
         name=name,
@@ -121,27 +135,52 @@ def read_regression_table(data_root: Path, name: str, data_version: str) -> Regr
         feature_names=feature_names,
         groups=stored.column(_GROUP).to_numpy() if _GROUP in stored.column_names else None,
         provenance=provenance,
+        test_masks=_stored_masks(stored) if _TEST_MASKS in stored.column_names else None,
     )
 
 
+def _stored_masks(stored: pa.Table) -> NDArray[np.bool_]:
+    masks = stored.column(_TEST_MASKS).combine_chunks()
+    return np.asarray(masks.flatten().to_numpy(zero_copy_only=False), dtype=np.bool_).reshape(len(masks), -1)
+
+
 def write_table(table: RegressionTable, path: Path) -> None:
-    """Write the values of ``table`` to ``path`` as Parquet: a column per feature, ``target``, and ``group`` if any."""
+    """Write the values of ``table`` to ``path`` as Parquet.
+
+    There is a column per feature, ``target``, and, where the table has them, ``group`` and ``test_masks``, whose cells
+    are lists of one truth value per published split.
+    """
     columns = {name: pa.array(table.features[:, j]) for j, name in enumerate(table.feature_names)}
     columns[_TARGET] = pa.array(table.target)
     if table.groups is not None:
         columns[_GROUP] = pa.array(table.groups)
+    if table.test_masks is not None:
+        flat = pa.array(np.ascontiguousarray(table.test_masks).ravel())
+        columns[_TEST_MASKS] = pa.FixedSizeListArray.from_arrays(flat, table.published_splits)
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 def table_digest(table: RegressionTable) -> str:
-    """Return a SHA-256 over names, values and groups: equal tables have equal digests, whatever file they were in."""
+    """Return a SHA-256 over names, values, groups and published splits.
+
+    Equal tables have equal digests, whatever file they were in.
+    """
     digest = hashlib.sha256()
-    header = {"features": table.feature_names, "rows": table.rows, "groups": table.groups is not None}
+    header: dict[str, Any] = {
+        "features": table.feature_names,
+        "rows": table.rows,
+        "groups": table.groups is not None,
+    }
+    if table.test_masks is not None:
+        # Named only where there are any, so that tables without have the digests they had before splits were kept.
+        header["published_splits"] = table.published_splits
     digest.update(json.dumps(header, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(table.features, dtype="<f8").tobytes())
     digest.update(np.ascontiguousarray(table.target, dtype="<f8").tobytes())
     if table.groups is not None:
         digest.update(np.ascontiguousarray(table.groups, dtype="<i8").tobytes())
+    if table.test_masks is not None:
+        digest.update(np.ascontiguousarray(table.test_masks, dtype=np.bool_).tobytes())
     return digest.hexdigest()
 
 
@@ -371,6 +410,40 @@ def _chemical_families(formulas: list[str], path: Path) -> NDArray[np.int64]:
     return groups
 
 
+def _uci_test_masks(files: Mapping[str, Path]) -> RegressionTable:
+    """UCI sets as Evans collected them (treforevans/uci_datasets): columns without names, the last is the target.
+
+    ``test_masks`` marks with 1 the test rows of one published split per column. Values are those of the collection,
+    which subtracted their means and took the logarithm of some targets. Rows with equal features form a group.
+    """
+    path, masks_path = files["table"], files["test_masks"]
+    values = numbers(read_unnamed_columns(path), path, first_line=1)
+    masks = numbers(read_unnamed_columns(masks_path), masks_path, first_line=1)
+    if values.shape[1] < _FEWEST_COLUMNS:
+        raise DataError("the table has no column beside the target", where=str(path))
+    if len(masks) != len(values):
+        raise DataError(
+            "the test masks are not those of the table",
+            where=str(masks_path),
+            given=f"{len(masks)} rows",
+            allowed=f"the {len(values)} rows of {path.name}",
+        )
+    if not np.isin(masks, (0, 1)).all():
+        line, column = (int(place) + 1 for place in np.argwhere(~np.isin(masks, (0, 1)))[0])
+        raise DataError(f"column {column}, line {line}: neither 0 nor 1", where=str(masks_path))
+    features = values[:, :-1]
+    return RegressionTable(
+        name="uci",
+        features=features,
+        target=values[:, -1],
+        feature_names=tuple(f"x{column}" for column in range(1, values.shape[1])),
+        groups=equal_row_classes(features),
+        test_masks=masks.astype(np.bool_),
+    )
+
+
+_FEWEST_COLUMNS = 2
+
 LOADERS: Mapping[Loader, Callable[[Mapping[str, Path]], RegressionTable]] = {
     "parkinsons": _parkinsons,
     "diamonds": _diamonds,
@@ -378,6 +451,7 @@ LOADERS: Mapping[Loader, Callable[[Mapping[str, Path]], RegressionTable]] = {
     "sarcos_matlab": _sarcos_matlab,
     "superconductors_rebuilt": _superconductors_rebuilt,
     "superconductors_uci": _superconductors_uci,
+    "uci_test_masks": _uci_test_masks,
 }
 """Loader by name: files by role in, table out. ``bayesgrid.grid.sources.Loader`` lists the names."""
 

@@ -1,8 +1,8 @@
 """Splitting the rows of a table: test rows, validation rows, the first labels, the pool.
 
 The test split is one for all seeds; the validation split and the first labels are drawn per seed. Test rows are
-``ceil(f n)`` of ``n``, validation rows ``floor(f n)`` of the others, which gives the training rows of BALSA (arXiv
-2501.01248, table 2). All results are sorted row indices.
+``ceil(f n)`` of ``n``, unless the data set comes with its own, and validation rows ``floor(f n)`` of the others, which
+gives the training rows of BALSA (arXiv 2501.01248, table 2). All results are sorted row indices.
 """
 
 import math
@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from bayesgrid.errors import ConfigurationError, DataError
 from bayesgrid.random_streams import random_stream
 
-__all__ = ["LabelSplit", "Protocol", "RowSplit", "initial_labels", "split_rows", "split_validation"]
+__all__ = [
+    "LabelSplit",
+    "Protocol",
+    "RowSplit",
+    "initial_labels",
+    "published_split",
+    "split_rows",
+    "split_validation",
+]
 
 Protocol = Literal["random", "grouped"]
 Rows = NDArray[np.int64]
@@ -63,6 +71,27 @@ def split_rows(
     # The small subtrahend and addend undo binary rounding: 0.2 * 5875 must not become 1175.0000000000002.
     held_out = math.ceil(test_fraction * rows.size - 1e-9)
     return _split(rows, groups, protocol, held_out, stream, f"test_fraction: {test_fraction}")
+
+
+def published_split(test_masks: NDArray[np.bool_] | None, index: int) -> RowSplit:
+    """Hold out the test rows of one of the splits published with a data set.
+
+    Args:
+        test_masks: the test rows of each split ``[n, k]``, or None for a data set without.
+        index: which split, from 0.
+
+    Raises:
+        ConfigurationError: if there are no published splits, or fewer.
+    """
+    if test_masks is None:
+        raise ConfigurationError(
+            "key 'labels.split': no test splits are published with this data set", given="published", allowed="random"
+        )
+    if not 0 <= index < test_masks.shape[1]:
+        raise ConfigurationError(
+            "key 'labels.published_split': no such split", given=index, allowed=f"0 to {test_masks.shape[1] - 1}"
+        )
+    return RowSplit(np.flatnonzero(~test_masks[:, index]), np.flatnonzero(test_masks[:, index]))
 
 
 def split_validation(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bayesgrid.errors import DataError
 
-__all__ = ["integers", "labels", "numbers", "read_columns", "read_matrix"]
+__all__ = ["integers", "labels", "numbers", "read_columns", "read_matrix", "read_unnamed_columns"]
 
 _DAMAGED = "obtain the file again: it is damaged or was cut off"
 _FIRST_DATA_LINE = 2
@@ -26,14 +26,7 @@ def read_columns(path: Path, columns: Sequence[str], *, others_allowed: bool = F
         DataError: if the file is missing, empty, damaged, not text, or has other columns.
     """
     where = str(path)
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except pd.errors.EmptyDataError:
-        raise DataError("the file is empty", where=where, remedy=_DAMAGED) from None
-    except FileNotFoundError:
-        raise DataError("the file does not exist", where=where) from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise DataError(f"the file cannot be read as a table: {error}", where=where, remedy=_DAMAGED) from error
+    frame = _read_text(path, header=0)
     missing = [column for column in columns if column not in frame.columns]
     unexpected = [] if others_allowed else [column for column in frame.columns if column not in columns]
     if missing or unexpected:
@@ -49,8 +42,20 @@ def read_columns(path: Path, columns: Sequence[str], *, others_allowed: bool = F
     return frame[list(columns)]
 
 
-def numbers(frame: pd.DataFrame, path: Path) -> NDArray[np.float64]:
+def read_unnamed_columns(path: Path) -> pd.DataFrame:
+    """Read a comma-separated file without a line of names, as text; its columns are called 1, 2, ...
+
+    Raises:
+        DataError: if the file is missing, empty, damaged, not text, or has a line longer than the first.
+    """
+    frame = _read_text(path, header=None)
+    return frame.set_axis(range(1, frame.shape[1] + 1), axis="columns")
+
+
+def numbers(frame: pd.DataFrame, path: Path, *, first_line: int = _FIRST_DATA_LINE) -> NDArray[np.float64]:
     """Return the columns of ``frame`` as float64 ``[rows, columns]``, each the double nearest to what is written.
+
+    ``first_line`` is the line of ``path`` that holds the first row: 2, or 1 for a file without names.
 
     Raises:
         DataError: at the first cell that is empty, not a number, or not finite, by column and line of ``path``.
@@ -60,7 +65,7 @@ def numbers(frame: pd.DataFrame, path: Path) -> NDArray[np.float64]:
         values[:, position] = [_number(cell) for cell in frame[column]]
         broken = np.flatnonzero(~np.isfinite(values[:, position]))
         if broken.size:
-            line = int(broken[0]) + _FIRST_DATA_LINE
+            line = int(broken[0]) + first_line
             raise DataError(
                 f"column {column!r}, line {line}: not a finite number ({broken.size} such cells in the column)",
                 where=str(path),
@@ -136,6 +141,20 @@ def read_matrix(path: Path, variable: str, columns: int) -> NDArray[np.float64]:
         row, column = (int(index) + 1 for index in broken[0])
         raise DataError(f"row {row}, column {column}: not a finite number", where=where)
     return values
+
+
+def _read_text(path: Path, *, header: int | None) -> pd.DataFrame:
+    where = str(path)
+    try:
+        return pd.read_csv(
+            path, header=header, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except pd.errors.EmptyDataError:
+        raise DataError("the file is empty", where=where, remedy=_DAMAGED) from None
+    except FileNotFoundError:
+        raise DataError("the file does not exist", where=where) from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise DataError(f"the file cannot be read as a table: {error}", where=where, remedy=_DAMAGED) from error
 
 
 def _number(cell: str) -> float:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -72,8 +73,11 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
     faults = error.errors(include_url=False, include_context=True)
     # A misspelt required key is unknown and missing at once; the spelling is what helps.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    key = ".".join(str(part) for part in fault["loc"])
-    more = f" ({len(faults) - 1} further faults)" if len(faults) > 1 else ""
+    key = _key_at(model, fault["loc"])
+    # A value that fits no member of a union has a fault for each; together they say what is allowed.
+    own = [f for f in faults if _key_at(model, f["loc"]) == key] if fault["type"] != "extra_forbidden" else [fault]
+    further = len(faults) - len(own)
+    more = f" ({further} further faults)" if further else ""
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, fault["loc"][:-1])
         suggestion = nearest_name(str(fault["loc"][-1]), known)
@@ -85,8 +89,23 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
         )
     if fault["type"] == "missing":
         return ConfigurationError(f"the key {key!r} is missing{more}", where=where)
-    message = fault["msg"].removeprefix("Value error, ")
+    message = " or ".join(dict.fromkeys(f["msg"].removeprefix("Value error, ") for f in own))
+    message = message.replace(" or Input should be", " or")
     return ConfigurationError(f"key {key!r}: {message}{more}", where=where, given=repr(fault["input"]))
+
+
+def _key_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Return the dotted key of a fault, without the names that pydantic gives to the members of a union."""
+    parts: list[str] = []
+    annotation: Any = model
+    for part in location:
+        if isinstance(part, str) and get_origin(annotation) in (Union, UnionType):
+            annotation = None
+            continue
+        parts.append(str(part))
+        known = annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+        annotation = known[str(part)].annotation if str(part) in known else None
+    return ".".join(parts)
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

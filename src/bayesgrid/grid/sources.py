@@ -34,7 +34,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 checksum as 64 lower-case hexadecimal digits."""
 
 Loader = Literal[
-    "parkinsons", "diamonds", "sarcos_subset", "sarcos_matlab", "superconductors_rebuilt", "superconductors_uci"
+    "parkinsons",
+    "diamonds",
+    "sarcos_subset",
+    "sarcos_matlab",
+    "superconductors_rebuilt",
+    "superconductors_uci",
+    "uci_test_masks",
 ]
 """How the files of a source are read; each name is a loader of ``bayesgrid.data.regression_tables``."""
 
@@ -144,6 +150,18 @@ _SOURCE_KINDS: dict[str, type[Parameters]] = {
 }
 
 
+def _pinned_content(source: Source) -> dict[str, Any] | None:
+    """Return the loader of ``source`` and the checksum of each of its files, or None if they do not fix its content."""
+    match source:
+        case GeneratorSource():
+            return None
+        case WheelSource() | HubSource():
+            checksums: dict[str, str | None] = {"table": source.sha256}
+        case MirrorSource() | FileSource():
+            checksums = {role: file.sha256 for role, file in source.files.items()}
+    return None if None in checksums.values() else {"loader": source.loader, "files": checksums}
+
+
 class DatasetEntry(Parameters):
     """One data set: what it is, whose it is, how large it is, and its sources in order of preference."""
 
@@ -161,30 +179,42 @@ class DatasetEntry(Parameters):
     """Rows of the published data set, where it has one."""
     groups: str | None = None
     """What a group of the grouped split is (``subject``, ...); null when the rows have no groups."""
+    published_splits: int | None = Field(default=None, ge=1)
+    """Number of fixed test splits published with the data set, folds of equal size; null when there are none."""
     note: str | None = None
     """What a reader of results on this data set should know about it."""
+    origin: str | None = None
+    """Where a user who has none of the sources gets the files."""
     table_sha256: Sha256 | None = None
-    """Checksum of the prepared table's values; sources that give the same values are the same data set."""
+    """Checksum of the prepared table's values; sources that give the same values are the same data set. It may be left
+    out where there is one source, or where all sources are read alike from files with the same checksums."""
     sources: tuple[Source, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _several_sources_need_a_common_checksum(self) -> Self:
         if len(self.sources) > 1 and self.table_sha256 is None:
-            raise ValueError("a data set with several sources needs 'table_sha256', which shows that they agree")
+            first = _pinned_content(self.sources[0])
+            if first is None or any(_pinned_content(source) != first for source in self.sources):
+                raise ValueError(
+                    "a data set with several sources needs 'table_sha256', which shows that they agree, unless their "
+                    "loader and the checksums of all their files are the same"
+                )
         return self
 
     def data_version(self) -> str:
         """Return the version of the values, ``v<version>-<12 hex digits>``, a part of every run's identity.
 
         The digits are those of a SHA-256 over ``version`` and the checksum of the values; where no such checksum is
-        given, over the only source (a generator's parameters, the checksums of files) and the size of the table. Which
-        of several sources served, where it lies, its label or its licence make no difference.
+        given, over the only source (a generator's parameters, the checksums of files), or over what several sources
+        have in common (the loader and the checksums of files), and the size of the table. Which of several sources
+        served, where it lies, its label or its licence make no difference.
         """
         values: dict[str, Any] = {"version": self.version}
         if self.table_sha256 is not None:
             values["table"] = self.table_sha256
         else:
-            values["source"] = self.sources[0].model_dump(mode="json")
+            only = self.sources[0]
+            values["source"] = only.model_dump(mode="json") if len(self.sources) == 1 else _pinned_content(only)
             values["size"] = [self.rows, self.features]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return f"v{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

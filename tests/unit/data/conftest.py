@@ -1,3 +1,4 @@
+import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -54,6 +55,21 @@ def parkinsons_data(tmp_path):
                 lines.append(",".join(map(str, [subject, 60 + subject % 10, subject % 2, *numbers, 0.5])))
         path.write_text("\n".join(lines) + "\n")
         return path
+
+    return write
+
+
+@pytest.fixture
+def uci_folder(tmp_path):
+    """Write the two files of a set in the layout of the UCI collection: no names, the last column the target."""
+
+    def write(values, masks, folder=None):
+        folder = folder or tmp_path / "uci"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in (("data.csv.gz", values), ("test_mask.csv.gz", masks)):
+            text = "".join(",".join(map(str, row)) + "\n" for row in rows)
+            (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+        return {"table": folder / "data.csv.gz", "test_masks": folder / "test_mask.csv.gz"}
 
     return write
 

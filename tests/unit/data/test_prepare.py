@@ -6,6 +6,8 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.io import savemat
 
@@ -272,6 +274,105 @@ def test_hub_source_without_its_client_or_network_leaves_the_turn_to_the_next(
     assert prepared.provenance["source"]["kind"] == "mirror"
     with pytest.raises(DataError, match=r"hub nobody/diamonds @ 00000000, d\.csv"):
         prepare_dataset("five", make(sources=[hub]), tmp_path / "other")
+
+
+@pytest.fixture
+def folds_entry(uci_folder, tmp_path):
+    """A set with three published splits from a mirror or a user, known by the checksums of its files alone."""
+    rng = np.random.default_rng(0)
+    masks = np.arange(12)[:, None] % 4 == np.arange(3)
+    files = uci_folder(np.round(rng.normal(size=(12, 3)), 3).tolist(), masks.astype(int).tolist(), tmp_path / "own")
+    sha = {role: hashlib.sha256(path.read_bytes()).hexdigest() for role, path in files.items()}
+
+    def entry(**changes):
+        values = {
+            "kind": "regression_table",
+            "label": "folds",
+            "version": 1,
+            "licence": "none",
+            "citation": "nobody",
+            "rows": 12,
+            "features": 2,
+            "groups": "rows with equal features",
+            "published_splits": 3,
+            "origin": "the attic",
+            "sources": [
+                {
+                    "kind": "mirror",
+                    "loader": "uci_test_masks",
+                    "files": {role: {"path": f"m/{path.name}", "sha256": sha[role]} for role, path in files.items()},
+                },
+                {
+                    "kind": "file",
+                    "loader": "uci_test_masks",
+                    "files": {role: {"name": path.name, "sha256": sha[role]} for role, path in files.items()},
+                },
+            ],
+        }
+        return DatasetEntry.model_validate_json(json.dumps({**values, **changes}))
+
+    return entry, files, masks
+
+
+def test_published_splits_are_kept_with_the_table(folds_entry, tmp_path):
+    make, files, masks = folds_entry
+    own = {"folds": tmp_path / "own"}
+    prepared = prepare_dataset("folds", make(), tmp_path / "data", user_files=own)
+    table = read_regression_table(tmp_path / "data", "folds", prepared.data_version)
+    np.testing.assert_array_equal(table.test_masks, masks)
+    assert table.test_masks.dtype == bool
+    assert table.feature_names == ("x1", "x2")
+    assert table_digest(table) == prepared.provenance["table_sha256"] == table_digest(LOADERS["uci_test_masks"](files))
+    assert prepared.provenance["published_splits"] == 3
+
+
+def test_set_known_by_its_files_alone_is_the_same_from_a_mirror_and_from_a_user(folds_entry, tmp_path):
+    make, files, _ = folds_entry
+    mirror = tmp_path / "mirror" / "m"
+    mirror.mkdir(parents=True)
+    for path in files.values():
+        (mirror / path.name).write_bytes(path.read_bytes())
+    from_mirror = prepare_dataset("folds", make(), tmp_path / "a", mirror=mirror.parent)
+    from_user = prepare_dataset("folds", make(), tmp_path / "b", user_files={"folds": tmp_path / "own"})
+    assert [one.provenance["source"]["kind"] for one in (from_mirror, from_user)] == ["mirror", "file"]
+    assert from_mirror.data_version == from_user.data_version
+    assert from_mirror.provenance["table_sha256"] == from_user.provenance["table_sha256"]
+
+
+def test_set_that_nobody_has_is_an_error_that_says_where_to_get_it(folds_entry, tmp_path):
+    make, files, _ = folds_entry
+    (tmp_path / "mirror").mkdir()
+    with pytest.raises(DataError) as caught:
+        prepare_dataset("folds", make(), tmp_path / "data", mirror=tmp_path / "mirror")
+    for words in [
+        "mirror has no such file",
+        "m/data.csv.gz",
+        "`user_files: folds:`",
+        "get the files from the attic, then run `bayesgrid prepare folds`",
+    ]:
+        assert words in str(caught.value)
+    files["table"].write_bytes(files["table"].read_bytes()[:-1])
+    with pytest.raises(DataError, match="SHA-256 differs"):
+        prepare_dataset("folds", make(), tmp_path / "data", user_files={"folds": tmp_path / "own"})
+
+
+@pytest.mark.parametrize("number", [None, 2, 10])
+def test_catalog_that_counts_other_published_splits_than_the_table_has_is_refused(folds_entry, tmp_path, number):
+    make, _, _ = folds_entry
+    with pytest.raises(DataError, match=rf"number of published splits.*given: 3; allowed: {number or 0}"):
+        prepare_dataset("f", make(published_splits=number), tmp_path / "data", user_files={"f": tmp_path / "own"})
+
+
+def test_prepared_data_of_before_published_splits_were_kept_is_read_on(tmp_path):
+    # The layout then: feature columns, target and group, and a record without the number of splits.
+    folder = tmp_path / "old-v1-abc"
+    folder.mkdir()
+    pq.write_table(pa.table({"a": [1.0, 2.0], "target": [3.0, 4.0], "group": [0, 1]}), folder / "table.parquet")
+    digest = hashlib.sha256((folder / "table.parquet").read_bytes()).hexdigest()
+    (folder / "provenance.json").write_text(json.dumps({"parquet_sha256": digest}))
+    table = read_regression_table(tmp_path, "old", "v1-abc")
+    assert (table.feature_names, table.target.tolist(), table.groups.tolist()) == (("a",), [3.0, 4.0], [0, 1])
+    assert table.test_masks is None
 
 
 def test_bimodal_sine_is_prepared_without_any_source_file(tmp_path):

@@ -11,11 +11,12 @@ import pytest
 from bayesgrid.data.leakage import find_leaks
 from bayesgrid.data.prepare import prepare_dataset
 from bayesgrid.data.regression_tables import read_regression_table
-from bayesgrid.data.splits import split_rows, split_validation
+from bayesgrid.data.splits import published_split, split_rows, split_validation
 from bayesgrid.grid.sources import load_dataset_catalog
 
 CATALOG = load_dataset_catalog(Path(__file__).parents[3] / "config" / "datasets.yaml")
-FROM_MIRROR = ("diamonds", "parkinsons", "superconductors", "sarcos")
+UCI = ("airfoil", "bike", "concrete", "elevators", "energy", "protein", "pumadyn32nm", "wine", "yacht")
+FROM_MIRROR = ("diamonds", "parkinsons", "superconductors", "sarcos", *UCI)
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +91,52 @@ def test_random_split_shares_groups_and_grouped_does_not(real_table, name):
     if name == "parkinsons":
         (leak,) = find_leaks(table, {"train": random.kept, "test": random.held_out}).leaks
         assert (leak.shared_groups, leak.rows_of_shared_groups) == (42, 1175)
+
+
+@pytest.mark.parametrize("name", UCI)
+def test_published_test_rows_are_those_of_the_collection(real_table, mirror, name):
+    table = real_table(name)
+    folder = mirror / "regression" / "uci_extra"
+    raw = np.loadtxt(folder / f"{name}.csv.gz", delimiter=",")
+    masks = np.loadtxt(folder / f"{name}.test_mask.csv.gz", delimiter=",", dtype=int)
+    np.testing.assert_array_equal(np.column_stack([table.features, table.target]), raw)
+    np.testing.assert_array_equal(table.test_masks, masks == 1)
+    for index in range(10):
+        np.testing.assert_array_equal(
+            published_split(table.test_masks, index).held_out, np.flatnonzero(masks[:, index])
+        )
+    # The folds of a cross-validation: every row is tested once.
+    assert (masks.sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "repeated", "fewest", "most"),
+    [("concrete", 38, 2, 10), ("wine", 244, 32, 51), ("protein", 1758, 266, 313), ("yacht", 0, 0, 0)],
+)
+def test_published_splits_leak_as_the_notes_of_the_catalog_say(real_table, name, repeated, fewest, most):
+    table = real_table(name)
+    frame = pd.DataFrame(table.features)
+    assert frame.duplicated().sum() == repeated
+    counts = []
+    for mask in table.test_masks.T:
+        known = set(frame[~mask].itertuples(index=False, name=None))
+        counts.append(sum(row in known for row in frame[mask].itertuples(index=False, name=None)))
+    assert (min(counts), max(counts)) == (fewest, most)
+    for number in (repeated, most):
+        assert not number or f"{number:,}" in CATALOG.entry(name).note
+    grouped = split_rows(table.groups, "grouped", 0.2, 0)
+    assert find_leaks(table, {"train": grouped.kept, "test": grouped.held_out}).clean
+
+
+def test_targets_are_what_the_notes_of_the_catalog_say(real_table):
+    # Means of the originals: casual 35.676, registered 153.787; logarithms of counts 4.536 on average.
+    bike = real_table("bike")
+    riders = np.round(bike.features[:, -2] + 35.6762) + np.round(bike.features[:, -1] + 153.7869)
+    assert np.ptp(np.log(riders) - bike.target) < 2e-3
+    # Wine: the last feature is the quality, six whole numbers; alcohol is from 8.4 to 14.9 per cent.
+    wine = real_table("wine")
+    np.testing.assert_allclose(np.diff(np.unique(wine.features[:, -1])), 1, atol=1e-3)
+    assert np.ptp(wine.target) == pytest.approx(14.9 - 8.4)
 
 
 def test_sarcos_subset_agrees_with_its_published_test_file(real_table, mirror):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ from scipy.io import savemat
 
 from bayesgrid.data.regression_tables import LOADERS, RegressionTable, bimodal_sine, table_digest
 from bayesgrid.errors import DataError
-from bayesgrid.grid.sources import BimodalSineParameters
+from bayesgrid.grid.sources import BimodalSineParameters, load_dataset_catalog
+
+CATALOG = Path(__file__).parents[3] / "config" / "datasets.yaml"
 
 
 def column(table, name):
@@ -130,6 +133,43 @@ def test_formulas_of_other_rows_are_refused(superconductors):
         LOADERS["superconductors_uci"](superconductors(["Nb1", "12"], [9.2, 7.2]))
 
 
+VALUES = [[1, 10, 0.5], [2, 20, 1.5], [1, 10, 2.5], [3, 30, 3.5]]
+MASKS = [[1, 0], [0, 1], [0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("name", ["kin40k", "pol", "skillcraft", "sml", "yacht"])
+def test_files_of_the_uci_collection_are_features_target_and_test_masks(uci_folder, name):
+    entry = load_dataset_catalog(CATALOG).entry(name)
+    table = {}
+    for source in entry.sources:
+        table[source.kind] = LOADERS[source.loader](
+            {role: path for role, path in uci_folder(VALUES, MASKS).items() if role in source.files}
+        )
+    for one in table.values():
+        np.testing.assert_array_equal(one.features, [[1, 10], [2, 20], [1, 10], [3, 30]])
+        assert one.target.tolist() == [0.5, 1.5, 2.5, 3.5]
+        assert one.groups.tolist() == [0, 1, 0, 2]
+        assert one.test_masks.dtype == bool
+        assert one.test_masks.tolist() == [[True, False], [False, True], [False, True], [True, False]]
+    assert set(table) == {"mirror", "file"}
+
+
+@pytest.mark.parametrize(
+    ("values", "masks", "words"),
+    [
+        (VALUES, MASKS[:3], r"test masks are not those of the table; given: 3 rows; allowed: the 4 rows"),
+        (VALUES, [[1, 0], [0, 1], [0, 2], [1, 0]], "column 2, line 3: neither 0 nor 1"),
+        (VALUES, [[1, 0], [0, 0], [0, 0], [1, 0]], "published split 1 leaves one side empty"),
+        (VALUES, [[1, 1], [0, 1], [0, 1], [1, 1]], "published split 1 leaves one side empty"),
+        ([[1], [2]], [[1], [0]], "no column beside the target"),
+        ([[1, "?"], [2, 3]], [[1], [0]], "column 2, line 1: not a finite number"),
+    ],
+)
+def test_faulty_files_of_the_uci_collection_are_refused(uci_folder, values, masks, words):
+    with pytest.raises(DataError, match=words):
+        LOADERS["uci_test_masks"](uci_folder(values, masks))
+
+
 def test_bimodal_sine_has_two_modes_of_the_stated_width():
     table = bimodal_sine(BimodalSineParameters(rows=20000, offset=0.5, noise=0.2, seed=3))
     x = table.features[:, 0]
@@ -160,8 +200,12 @@ def test_digest_sees_every_part_of_a_table():
         }
         return RegressionTable(name="any", **{**parts, **changes})
 
+    masks = np.array([[True, False], [False, True], [False, False]])
     changed = [
         table(),
+        table(test_masks=masks),
+        table(test_masks=masks[:, ::-1]),
+        table(test_masks=masks[:, :1]),
         table(features=np.arange(1.0, 7.0).reshape(3, 2)),
         table(target=np.array([0.0, 1.0, np.nextafter(2.0, 3.0)])),
         table(feature_names=("a", "c")),
@@ -181,6 +225,9 @@ def test_digest_sees_every_part_of_a_table():
         ({"target": np.array([0.0, np.nan, 1.0])}, "not finite"),
         ({"feature_names": ("a", "a")}, "repeat"),
         ({"feature_names": ("a", "target")}, "'target'"),
+        ({"feature_names": ("a", "test_masks")}, "'test_masks'"),
+        ({"test_masks": np.array([[True], [False]])}, "test masks have another shape"),
+        ({"test_masks": np.array([True, False, False])}, "test masks have another shape"),
     ],
 )
 def test_a_table_that_does_not_fit_together_is_refused(changes, words):

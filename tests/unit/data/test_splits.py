@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesgrid.data.splits import initial_labels, split_rows, split_validation
+from bayesgrid.data.splits import initial_labels, published_split, split_rows, split_validation
 from bayesgrid.errors import ConfigurationError, DataError
 
 
@@ -24,6 +24,26 @@ def test_test_rows_depend_on_their_own_seed_only():
     first, again, other = (split_rows(200, "random", 0.2, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.held_out, again.held_out)
     assert not np.array_equal(first.held_out, other.held_out)
+
+
+def test_published_split_holds_out_the_rows_of_its_mask_in_order():
+    masks = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [0, 0]], dtype=bool)
+    first, second = published_split(masks, 0), published_split(masks, 1)
+    assert (first.held_out.tolist(), first.kept.tolist()) == ([0, 3], [1, 2, 4])
+    assert (second.held_out.tolist(), second.kept.tolist()) == ([1, 2], [0, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("masks", "index", "words"),
+    [
+        (None, 0, "no test splits are published"),
+        (np.eye(4, 3, dtype=bool), 3, "given: 3; allowed: 0 to 2"),
+        (np.eye(4, 3, dtype=bool), -1, "allowed: 0 to 2"),
+    ],
+)
+def test_published_split_that_does_not_exist_is_a_configuration_error(masks, index, words):
+    with pytest.raises(ConfigurationError, match=words):
+        published_split(masks, index)
 
 
 def test_validation_rows_and_first_labels_differ_between_seeds():

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from bayesgrid.data.table_files import integers, labels, numbers, read_columns, read_matrix
+from bayesgrid.data.table_files import (
+    integers,
+    labels,
+    numbers,
+    read_columns,
+    read_matrix,
+    read_unnamed_columns,
+)
 from bayesgrid.errors import DataError
 
 
@@ -65,6 +72,26 @@ def test_cells_that_are_no_finite_numbers_are_named_by_column_and_line(csv, cell
     path = csv(f'a,b\n1,2\n3,"{cell}"\n')
     with pytest.raises(DataError, match=r"column 'b', line 3: not a finite number"):
         numbers(read_columns(path, ("a", "b")), path)
+
+
+def test_file_without_names_loses_no_row(csv):
+    path = csv(gzip.compress(b"1,2.5e-3,3\n4,5,6\n"), "table.csv.gz")
+    assert numbers(read_unnamed_columns(path), path, first_line=1).tolist() == [[1, 0.0025, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("1,2\n3,x\n", r"column 2, line 2: not a finite number.*'x'"),
+        ("1,2\n3\n", r"column 2, line 2: not a finite number"),
+        ("1,2\n3,4,5\n", "cannot be read as a table"),
+        ("", "empty"),
+    ],
+)
+def test_faults_of_a_file_without_names_are_named_by_column_and_line(csv, content, words):
+    path = csv(content)
+    with pytest.raises(DataError, match=words):
+        numbers(read_unnamed_columns(path), path, first_line=1)
 
 
 def test_integers_refuse_fractions(csv):

@@ -34,6 +34,13 @@ toy:
 """
 
 
+MIRROR_ALONE = """  sources:
+    - kind: mirror
+      loader: diamonds
+      files: {table: {path: toy/toy.csv, sha256: """
+TABLE_AND_MIRROR = f"  table_sha256: {SHA}\n{MIRROR_ALONE}"
+
+
 @pytest.fixture
 def catalog_file(tmp_path):
     def write(text):
@@ -75,6 +82,54 @@ def test_data_version_changes_with_the_values(catalog_file, old, new):
     assert load_dataset_catalog(catalog_file(ENTRY.replace(old, new, 1))).entry("toy").data_version() != before
 
 
+FILES_ALONE = f"""
+toy:
+  kind: regression_table
+  label: toy
+  version: 1
+  licence: MIT
+  citation: nobody
+  rows: 10
+  features: 2
+  sources:
+    - kind: mirror
+      loader: uci_test_masks
+      files: {{table: {{path: a/t.csv, sha256: {SHA}}}, test_masks: {{path: a/m.csv, sha256: {OTHER_SHA}}}}}
+    - kind: file
+      loader: uci_test_masks
+      files: {{table: {{name: t.csv, sha256: {SHA}}}, test_masks: {{name: m.csv, sha256: {OTHER_SHA}}}}}
+"""
+
+
+def test_data_version_of_files_without_a_table_checksum_depends_on_the_files_only(catalog_file):
+    def version(text):
+        return load_dataset_catalog(catalog_file(text)).entry("toy").data_version()
+
+    mirror, user = FILES_ALONE.index("    - kind: mirror"), FILES_ALONE.index("    - kind: file")
+    swapped = FILES_ALONE[:mirror] + FILES_ALONE[user:] + FILES_ALONE[mirror:user]
+    moved = FILES_ALONE.replace("a/t.csv", "b/other.csv").replace("name: m.csv", "name: masks.csv")
+    described = FILES_ALONE.replace("  features: 2\n", "  features: 2\n  published_splits: 10\n  origin: the attic\n")
+    assert {version(text) for text in (swapped, moved, described)} == {version(FILES_ALONE)}
+    altered = [
+        FILES_ALONE.replace(SHA, "ef" * 32),
+        FILES_ALONE.replace(OTHER_SHA, "ef" * 32),
+        FILES_ALONE.replace("rows: 10", "rows: 11"),
+        FILES_ALONE.replace("uci_test_masks", "sarcos_subset"),
+    ]
+    assert len({version(text) for text in (FILES_ALONE, *altered)}) == 5
+
+
+@pytest.mark.parametrize(
+    "without",
+    [f"sha256: {OTHER_SHA}}}}}\n    - kind: file", f"name: m.csv, sha256: {OTHER_SHA}"],
+)
+def test_files_that_are_not_all_pinned_alike_do_not_show_that_sources_agree(catalog_file, without):
+    assert FILES_ALONE.count(without) == 1
+    changed = without.replace(OTHER_SHA, "ef" * 32) if "kind" in without else "name: m.csv"
+    with pytest.raises(ConfigurationError, match=r"several sources.*table_sha256"):
+        load_dataset_catalog(catalog_file(FILES_ALONE.replace(without, changed)))
+
+
 def test_data_version_of_a_generator_changes_with_each_parameter(catalog_file):
     text = """
 sine:
@@ -113,7 +168,16 @@ sine:
         ("toy/toy.csv, sha256", "/toy.csv, sha256", ["source 1", "files.table.path"]),
         ("rows: 10", "rows: '10'", ["'toy'", "rows", "'10'"]),
         ("  rows: 10\n", "", ["'toy'", "'rows' is missing"]),
-        (f"  table_sha256: {SHA}\n", "", ["several sources", "table_sha256"]),
+        (
+            f"  table_sha256: {SHA}\n  sources:\n    - kind: mirror\n      loader: diamonds\n",
+            "  sources:\n    - kind: mirror\n      loader: sarcos_matlab\n",
+            ["several sources", "table_sha256"],
+        ),
+        (
+            f"{TABLE_AND_MIRROR}{SHA}",
+            f"{MIRROR_ALONE}{OTHER_SHA}",
+            ["several sources", "table_sha256"],
+        ),
         (f"  table_sha256: {SHA}\n", "  table_sha256: ABC\n", ["table_sha256", "'ABC'"]),
         ("\ntoy:", "\nTo y:", ["not a name", "'To y'"]),
     ],
@@ -162,4 +226,17 @@ VERSIONS = {
     "sarcos": "v1-17854bfc8561",
     "sarcos_full": "v1-d2a3dd43bb13",
     "bimodal_sine": "v1-e2d621981f37",
+    "airfoil": "v1-fa97f5a36266",
+    "bike": "v1-57335103f46b",
+    "concrete": "v1-f151953269c5",
+    "elevators": "v1-064122c90075",
+    "energy": "v1-056aa7066148",
+    "protein": "v1-971fffabd03d",
+    "pumadyn32nm": "v1-888a1200391e",
+    "wine": "v1-171a9cc7b078",
+    "yacht": "v1-1a936fbef39f",
+    "kin40k": "v1-57796f5c8562",
+    "pol": "v1-02ddcaea4bf2",
+    "skillcraft": "v1-a07ae4f4a092",
+    "sml": "v1-c3e2f5e72c1c",
 }
