@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from bayesgrid.data.leakage import Leak, find_leaks, require_no_leaks
 from bayesgrid.data.regression_tables import RegressionTable
-from bayesgrid.data.splits import RowSplit, initial_labels, split_rows, split_validation
+from bayesgrid.data.splits import Protocol, RowSplit, initial_labels, published_split, split_rows, split_validation
 from bayesgrid.errors import DataError
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.regression.spec import LabelProtocol
@@ -27,8 +27,9 @@ class BlockRows:
         validation: S arrays `[V]`; whole groups give each seed another V.
         training: S arrays `[N]`, rows whose labels are known or can be bought.
         initial: `[S, l]`, rows labelled at the start.
-        location: `[S]`, mean of the initial targets.
-        scale: `[S]`, their standard deviation.
+        location: `[S]`, what the network's targets are reduced by: the mean of the initial targets, or 0.
+        scale: `[S]`, what they are divided by: the standard deviation of the initial targets, or 1.
+        spread: `[S]`, the standard deviation of the initial targets.
     """
 
     features: npt.NDArray[np.float32]
@@ -39,21 +40,23 @@ class BlockRows:
     initial: npt.NDArray[np.int64]
     location: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
 
-    def labelled_block(self, labelled: npt.NDArray[np.int64]) -> LabelledBlock:
-        """Return what the fit sees when rows `[S, k]` are labelled."""
+    def labelled_block(self, labelled: npt.NDArray[np.int64], *, copies: int = 1) -> LabelledBlock:
+        """Return what the fit sees when rows `[S, k]` are labelled, each seed ``copies`` times in succession."""
         counts = np.array([len(rows) for rows in self.validation])
         # Seeds with fewer validation rows are filled up with row 0, which the fit does not count.
         validation = np.zeros((len(counts), counts.max()), dtype=np.int64)
         for filled, rows in zip(validation, self.validation, strict=True):
             filled[: len(rows)] = rows
-        return LabelledBlock(
+        block = LabelledBlock(
             self.features[labelled],
             self._standardised(labelled),
             self.features[validation],
             self._standardised(validation),
             counts,
         )
+        return block if copies == 1 else block.repeated(copies)
 
     def pool(self, place: int, labelled: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the unlabelled training rows of the seed at ``place``, sorted, given its ``labelled`` rows `[k]`."""
@@ -67,7 +70,7 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
     """Scale and split ``table`` for ``seeds``.
 
     Raises:
-        ConfigurationError: if a split would be empty, or the table has no groups to split by.
+        ConfigurationError: if a split would be empty, or the table has no groups or published split to split by.
         DataError: if the targets of a seed's initial labels are all equal.
     """
     split = _test_split(table, labels)
@@ -75,17 +78,18 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
     targets = columns.pop()
     validation, training, initial = [], [], []
     for seed in seeds:
-        own = split_validation(split.kept, table.groups, labels.split, labels.validation_fraction, seed)
+        own = split_validation(split.kept, table.groups, _protocol(labels), labels.validation_fraction, seed)
         validation.append(_at_most(own.held_out, labels.validation_rows, seed))
         training.append(own.kept)
-        initial.append(initial_labels(own.kept, labels.initial, seed).labelled)
+        count = len(own.kept) if labels.initial == "all" else labels.initial
+        initial.append(initial_labels(own.kept, count, seed).labelled)
     first = np.stack(initial)
-    location, scale = targets[first].mean(axis=1), targets[first].std(axis=1)
-    if not np.all(scale > 0):
+    location, spread = targets[first].mean(axis=1), targets[first].std(axis=1)
+    if not np.all(spread > 0):
         raise DataError(
             "the initial labels of a seed are all equal",
             where=table.name,
-            given=f"seed {seeds[int(np.argmin(scale))]}",
+            given=f"seed {seeds[int(np.argmin(spread))]}",
             remedy="raise labels.initial",
         )
     return BlockRows(
@@ -95,8 +99,9 @@ def block_rows(table: RegressionTable, labels: LabelProtocol, seeds: tuple[int, 
         validation=tuple(validation),
         training=tuple(training),
         initial=first,
-        location=location,
-        scale=scale,
+        location=np.zeros_like(location) if labels.target_scale == "unit" else location,
+        scale=np.ones_like(spread) if labels.target_scale == "unit" else spread,
+        spread=spread,
     )
 
 
@@ -113,10 +118,16 @@ def leaks_of_test_split(table: RegressionTable, labels: LabelProtocol) -> Leak:
     return report.leaks[0]
 
 
+def _protocol(labels: LabelProtocol) -> Protocol:
+    return "grouped" if labels.split == "grouped" else "random"
+
+
 def _test_split(table: RegressionTable, labels: LabelProtocol) -> RowSplit:
+    if labels.split == "published":
+        return published_split(table.test_masks, labels.published_split)
     return split_rows(
         table.groups if labels.split == "grouped" and table.groups is not None else table.rows,
-        labels.split,
+        _protocol(labels),
         labels.test_fraction,
         labels.test_split_seed,
     )

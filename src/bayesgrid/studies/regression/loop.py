@@ -4,40 +4,47 @@ Round r has ``initial + r * query_size`` labels (at most ``initial + budget``); 
 keyed by (seed, role, round), so a loop that was interrupted and resumed gives the same bits as one that was not, and a
 seed the same bits in any block.
 
+With ``posterior.sampler: ensemble`` every seed trains several networks on its labels, stacked like further seeds. They
+differ by their initial weights, batches and training masks; the first is the network that the seed has without an
+ensemble, and the one that is evaluated, so that agents still differ in selection alone.
+
 Source: BALSA (arXiv 2501.01248), section 3; one refit per query, where the reference refits after every single label.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from bayesgrid.acquisition.predictive_draws import PredictiveDraws
 from bayesgrid.data.regression_tables import RegressionTable
 from bayesgrid.random_streams import random_stream
 from bayesgrid.store.execution import RunContext
 from bayesgrid.studies.regression.agents import build_agent
-from bayesgrid.studies.regression.agents.interface import Agent, Query, Selection
+from bayesgrid.studies.regression.agents.interface import Agent
 from bayesgrid.studies.regression.evaluation import TEST_METRICS, evaluate
+from bayesgrid.studies.regression.label_choice import DIAGNOSTIC_COLUMNS, SCORE_COLUMNS, choose_labels
 from bayesgrid.studies.regression.labelled_rows import BlockRows, block_rows
 from bayesgrid.studies.regression.models.exact_prediction import ExactPrediction
 from bayesgrid.studies.regression.models.layout import ParameterLayout, network_layout
-from bayesgrid.studies.regression.models.posterior import encode, posterior_draws, posterior_masks
+from bayesgrid.studies.regression.one_thread import one_thread
+from bayesgrid.studies.regression.optimiser import Moments
 from bayesgrid.studies.regression.spec import RegressionSpec
-from bayesgrid.studies.regression.training import FitResult, FitSettings, fit, starting_parameters
+from bayesgrid.studies.regression.training import (
+    FitResult,
+    FitSettings,
+    fit,
+    starting_parameters,
+)
 
-__all__ = ["COLUMNS", "PREDICTION_COLUMNS", "LoopHistory", "round_count", "run_loop"]
+__all__ = ["COLUMNS", "PREDICTION_COLUMNS", "LoopHistory", "evaluated_rounds", "round_count", "run_loop"]
 
 _SAMPLES_OF_MODE = 64
+_MOMENTS = tuple(field.name for field in fields(Moments))
 _FIT_COLUMNS = ("validation_nll", "epochs", "stopped_at")
-_SCORE_COLUMNS = ("score_min", "score_median", "score_max", "score_ties", "score_nonfinite")
-COLUMNS = (*TEST_METRICS, *_FIT_COLUMNS, *_SCORE_COLUMNS)
+COLUMNS = (*TEST_METRICS, *_FIT_COLUMNS, *SCORE_COLUMNS, *DIAGNOSTIC_COLUMNS)
 """Numbers of one round and seed, in the order of :attr:`LoopHistory.measured`."""
 PREDICTION_COLUMNS = tuple(field.name for field in fields(ExactPrediction))
 """Numbers of one prediction, in the order of :attr:`LoopHistory.predictions`."""
@@ -50,7 +57,8 @@ class LoopHistory:
     Args:
         labelled: `[S, k]`, labelled rows in the order they were bought, the initial ones first.
         measured: `[R, S, columns]`, the columns of ``COLUMNS``; NaN where a round or agent has no such value.
-        parameters: `[S, P]`, the last weights, or None before the first fit.
+        parameters: `[S * members, P]`, the last weights, seed after seed, or None before the first fit.
+        moments: of the optimiser after the last fit; None before the first, or if no refit continues with them.
         predictions: for the first and the last round, `[S, 8, m]` with the fields of ``ExactPrediction``, for targets
             scaled to [0, 1].
     """
@@ -58,6 +66,7 @@ class LoopHistory:
     labelled: npt.NDArray[np.int64]
     measured: npt.NDArray[np.float64]
     parameters: Tensor | None
+    moments: Moments | None
     predictions: dict[int, npt.NDArray[np.float64]]
 
     @property
@@ -71,6 +80,12 @@ def round_count(budget: int, query_size: int) -> int:
     return 1 + -(-budget // query_size)
 
 
+def evaluated_rounds(spec: RegressionSpec) -> list[int]:
+    """Return the rounds with a test evaluation: every so many, and the last."""
+    rounds = round_count(spec.labels.budget, spec.labels.query_size)
+    return sorted({*range(0, rounds, spec.evaluation.every), rounds - 1})
+
+
 def run_loop(spec: RegressionSpec, table: RegressionTable, context: RunContext) -> tuple[BlockRows, LoopHistory]:
     """Run all rounds, from the newest checkpoint on if there is one, and return the rows' roles and the history.
 
@@ -78,7 +93,7 @@ def run_loop(spec: RegressionSpec, table: RegressionTable, context: RunContext) 
         NumericalError: if a fit diverges, naming the seed.
         Preempted: after a checkpoint, if the run was asked to stop.
     """
-    with _one_thread():
+    with one_thread():
         rows = block_rows(table, spec.labels, spec.seeds)
         loop = _Loop(spec, rows, context)
         history = loop.restored()
@@ -99,6 +114,9 @@ class _Loop:
         self._rows = rows
         self._context = context
         self._agent: Agent = build_agent(spec.agent, spec)
+        self._evaluated = set(evaluated_rounds(spec))
+        self._members = spec.posterior.draws if spec.posterior.sampler == "ensemble" else 1
+        self._stacked_seeds = tuple(key for seed in spec.seeds for key in _member_seeds(seed, self._members))
         network = spec.network
         self._layout: ParameterLayout = network_layout(
             rows.features.shape[1],
@@ -109,7 +127,19 @@ class _Loop:
             transforms=network.transforms,
             rectified=network.activation == "relu",
         )
-        self._settings = FitSettings(**spec.training.model_dump(exclude={"warm_start"}))
+        training = spec.training
+        self._settings = FitSettings(
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            dropout=spec.dropout_probabilities()[0],
+            batch_size=training.batch_size,
+            max_epochs=training.max_epochs,
+            patience=training.patience,
+            minimum_improvement=training.minimum_improvement,
+            early_stopping=training.early_stopping,
+            shared_batches=spec.mode == "faithful",
+        )
+        self._first_settings = replace(self._settings, max_epochs=training.first_fit_epochs or training.max_epochs)
         self._test_features = rows.features[rows.test]
         self._test_targets = rows.targets[rows.test]
 
@@ -117,12 +147,14 @@ class _Loop:
         """Return the history of the newest checkpoint, or an empty one."""
         checkpoint = self._context.checkpoints.latest()
         if checkpoint is None:
-            return LoopHistory(self._rows.initial, np.empty((0, len(self._spec.seeds), len(COLUMNS))), None, {})
+            return LoopHistory(self._rows.initial, np.empty((0, len(self._spec.seeds), len(COLUMNS))), None, None, {})
         arrays = checkpoint.arrays
+        kept = self._spec.training.optimiser_state == "kept"
         return LoopHistory(
             labelled=arrays["labelled"],
             measured=arrays["measured"],
             parameters=torch.from_numpy(arrays["parameters"]),
+            moments=Moments(**{name: arrays[f"moments.{name}"] for name in _MOMENTS}) if kept else None,
             predictions={int(number): arrays[f"predictions.{number}"] for number in checkpoint.metadata["predicted"]},
         )
 
@@ -132,23 +164,39 @@ class _Loop:
         arrays |= {f"predictions.{number}": array for number, array in history.predictions.items()}
         if history.parameters is not None:
             arrays["parameters"] = history.parameters.numpy()
+        if history.moments is not None:
+            arrays |= {f"moments.{name}": getattr(history.moments, name) for name in _MOMENTS}
         self._context.checkpoints.save(history.completed, arrays, {"predicted": sorted(history.predictions)})
 
     def play(self, history: LoopHistory, round_number: int, rounds: int) -> LoopHistory:
         """Fit, evaluate and, unless this is the last round, buy labels."""
         spec, seeds = self._spec, self._spec.seeds
         started = time.perf_counter()
-        start = starting_parameters(self._layout, seeds, round_number, history.parameters, spec.training.warm_start)
-        block = self._rows.labelled_block(history.labelled)
-        fitted = fit(start, self._layout, block, seeds, round_number, self._settings)
+        fitted, epochs = self._fit(history, round_number)
         after_fit = time.perf_counter()
-        columns, predictions = self._evaluate(fitted, round_number)
+        columns: list[dict[str, float]] = [{} for _ in seeds]
+        predictions = np.empty((0, 0, 0))
+        if round_number in self._evaluated:
+            columns, predictions = self._evaluate(fitted, epochs, round_number)
         after_evaluation = time.perf_counter()
         labelled, last = history.labelled, round_number + 1 == rounds
         if not last:
             bought = []
             for place in range(len(seeds)):
-                chosen, scores = self._query(place, labelled[place], fitted.parameters, round_number)
+                chosen, scores = choose_labels(
+                    spec,
+                    self._agent,
+                    self._layout,
+                    self._rows,
+                    place,
+                    labelled[place],
+                    [
+                        self._parameters(fitted.parameters, place * self._members + member)
+                        for member in range(self._members)
+                    ],
+                    round_number,
+                    self._bought_in(round_number),
+                )
                 columns[place] |= scores
                 bought.append(chosen)
             labelled = np.concatenate([labelled, np.stack(bought)], axis=1)
@@ -157,16 +205,42 @@ class _Loop:
         kept = dict(history.predictions)
         if round_number == 0 or last:
             kept[round_number] = predictions
-        return LoopHistory(labelled, np.concatenate([history.measured, measured[None]]), fitted.parameters, kept)
+        moments = fitted.moments if spec.training.optimiser_state == "kept" else None
+        measured_so_far = np.concatenate([history.measured, measured[None]])
+        return LoopHistory(labelled, measured_so_far, fitted.parameters, moments, kept)
 
-    def _evaluate(self, fitted: FitResult, round_number: int) -> tuple[list[dict[str, float]], npt.NDArray[np.float64]]:
+    def _fit(self, history: LoopHistory, round_number: int) -> tuple[FitResult, npt.NDArray[np.int64]]:
+        """Fit once, or after every label of the last query; return the last fit and the epochs of all `[S * M]`."""
+        training, last, moments = self._spec.training, history.parameters, history.moments
+        counts = [history.labelled.shape[1]]
+        if round_number > 0 and training.refit_after == "label":
+            counts = list(range(counts[0] - self._bought_in(round_number - 1) + 1, counts[0] + 1))
+        settings = self._first_settings if round_number == 0 else self._settings
+        epochs = np.zeros(len(self._stacked_seeds), dtype=np.int64)
+        for number, count in enumerate(counts):
+            index = (round_number,) if training.refit_after == "query" else (round_number, number)
+            start = starting_parameters(self._layout, self._stacked_seeds, index, last, training.warm_start)
+            block = self._rows.labelled_block(history.labelled[:, :count], copies=self._members)
+            fitted = fit(start, self._layout, block, self._stacked_seeds, index, settings, moments)
+            epochs += fitted.epochs
+            last, moments = fitted.parameters, fitted.moments if training.optimiser_state == "kept" else None
+        return fitted, epochs
+
+    def _bought_in(self, round_number: int) -> int:
+        """Return how many labels the query of a round buys."""
+        labels = self._spec.labels
+        return min(labels.query_size, labels.budget - round_number * labels.query_size)
+
+    def _evaluate(
+        self, fitted: FitResult, epochs: npt.NDArray[np.int64], round_number: int
+    ) -> tuple[list[dict[str, float]], npt.NDArray[np.float64]]:
         columns, predictions = [], []
         for place, seed in enumerate(self._spec.seeds):
             normal = random_stream(seed, "evaluation_samples", round_number).standard_normal(
                 (len(self._test_targets), _SAMPLES_OF_MODE), dtype=np.float32
             )
             metrics, prediction = evaluate(
-                self._parameters(fitted.parameters, place),
+                self._parameters(fitted.parameters, first := place * self._members),
                 self._layout,
                 self._test_features,
                 self._test_targets,
@@ -174,51 +248,19 @@ class _Loop:
                 scale=float(self._rows.scale[place]),
                 normal=normal,
             )
-            metrics["validation_nll"] = float(fitted.validation_nll[place])
-            metrics["epochs"] = int(fitted.epochs[place])
-            metrics["stopped_at"] = int(fitted.best_epoch[place])
+            metrics["validation_nll"] = float(fitted.validation_nll[first])
+            if self._spec.labels.target_scale == "unit":
+                unit = float(np.log(self._rows.spread[place]))
+                metrics["nll_standardised"] = metrics["nll"] - unit
+                metrics["validation_nll"] -= unit
+            metrics["epochs"] = int(epochs[first])
+            metrics["stopped_at"] = int(fitted.taken_epoch[first])
             columns.append(metrics)
             predictions.append(np.stack([getattr(prediction, name) for name in PREDICTION_COLUMNS]))
         return columns, np.stack(predictions)
 
     def _parameters(self, flat: Tensor, place: int) -> dict[str, Tensor]:
         return {name: view[0] for name, view in self._layout.views(flat[place : place + 1].clone()).items()}
-
-    def _query(
-        self, place: int, labelled: npt.NDArray[np.int64], flat: Tensor, round_number: int
-    ) -> tuple[npt.NDArray[np.int64], dict[str, float]]:
-        """Return the rows that one seed buys and what is to be reported about the scores."""
-        spec, seed = self._spec, self._spec.seeds[place]
-        pool = self._rows.pool(place, labelled)
-        candidates = pool
-        if len(pool) > spec.labels.candidates:
-            stream = random_stream(seed, "candidates", round_number)
-            candidates = np.sort(stream.choice(pool, spec.labels.candidates, replace=False))
-        parameters = self._parameters(flat, place)
-        features, features_labelled = self._rows.features[candidates], self._rows.features[labelled]
-        posterior = spec.posterior
-
-        def draws() -> PredictiveDraws:
-            masks = posterior_masks(self._layout, seed, round_number, posterior.draws, posterior.dropout)
-            return posterior_draws(parameters, self._layout, features, masks)
-
-        def embeddings() -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-            return encode(parameters, self._layout, features), encode(parameters, self._layout, features_labelled)
-
-        bought = len(labelled) - spec.labels.initial
-        query_size = min(spec.labels.query_size, spec.labels.budget - bought)
-        selection = self._agent(
-            Query(
-                features_candidates=features,
-                candidate_ids=candidates,
-                features_labelled=features_labelled,
-                query_size=query_size,
-                rng=random_stream(seed, "agent", round_number),
-                draws=draws,
-                embeddings=embeddings,
-            )
-        )
-        return candidates[selection.chosen], _score_summary(selection)
 
     def _log(
         self,
@@ -241,32 +283,7 @@ class _Loop:
             tracker.log("rounds", round_number, seed=seed, **row)
 
 
-def _score_summary(selection: Selection) -> dict[str, float]:
-    """Return the spread of the finite scores, how many of them repeat another one, and how many are not finite."""
-    summary = {"score_nonfinite": float(selection.nonfinite)}
-    if selection.scores is None:
-        return summary
-    finite = selection.scores[np.isfinite(selection.scores)]
-    if len(finite) == 0:
-        return summary
-    return summary | {
-        "score_min": float(finite.min()),
-        "score_median": float(np.median(finite)),
-        "score_max": float(finite.max()),
-        "score_ties": float(len(finite) - len(np.unique(finite))),
-    }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Matrix products split over threads add up in another order, and another machine has another number of threads.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    # Weight decay drives the weights of dead units below 1e-38, where a processor computes far more slowly.
-    torch.set_flush_denormal(True)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
+def _member_seeds(seed: int, members: int) -> tuple[int, ...]:
+    """Return the keys of the streams of a seed's networks; the first network has the seed's own."""
+    others = random_stream(seed, "ensemble_members").integers(2**31, 2**62, size=members - 1)
+    return (seed, *others.tolist())

@@ -10,8 +10,9 @@ from bayesgrid.data.regression_tables import RegressionTable, read_regression_ta
 from bayesgrid.metrics.learning_curve import area_under_curve
 from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.studies.regression.evaluation import TEST_METRICS
+from bayesgrid.studies.regression.label_choice import DIAGNOSTIC_COLUMNS
 from bayesgrid.studies.regression.labelled_rows import BlockRows, leaks_of_test_split
-from bayesgrid.studies.regression.loop import COLUMNS, PREDICTION_COLUMNS, LoopHistory, run_loop
+from bayesgrid.studies.regression.loop import COLUMNS, PREDICTION_COLUMNS, LoopHistory, evaluated_rounds, run_loop
 from bayesgrid.studies.regression.spec import RegressionSpec
 
 __all__ = ["run", "run_on_table"]
@@ -67,13 +68,18 @@ def run_on_table(spec: RegressionSpec, table: RegressionTable, context: RunConte
 
 def _rounds(spec: RegressionSpec, history: LoopHistory) -> pd.DataFrame:
     labels = spec.labels
+    initial = history.labelled.shape[1] - labels.budget
     records = []
-    for round_number in range(history.completed):
-        labelled = labels.initial + min(round_number * labels.query_size, labels.budget)
+    rounds = evaluated_rounds(spec)
+    for round_number, following in zip(rounds, [*rounds[1:], rounds[-1]], strict=True):
+        labelled = initial + min(round_number * labels.query_size, labels.budget)
+        later = initial + min(following * labels.query_size, labels.budget)
         for place, seed in enumerate(spec.seeds):
             values = dict(zip(COLUMNS, history.measured[round_number, place].tolist(), strict=True))
+            if not spec.evaluation.diagnostics:
+                values = {name: value for name, value in values.items() if name not in DIAGNOSTIC_COLUMNS}
             counts = {name: int(values[name]) for name in _COUNTS}
-            chosen = history.labelled[place, labelled : labelled + labels.query_size].tolist()
+            chosen = history.labelled[place, labelled:later].tolist()
             records.append(
                 {"seed": seed, "round": round_number, "labelled": labelled, **values, **counts, "chosen": chosen}
             )
@@ -87,7 +93,7 @@ def _metrics(spec: RegressionSpec, rounds: pd.DataFrame, leak: Leak) -> pd.DataF
         last = own.iloc[-1]
         records += [(seed, "test", name, float(last[name])) for name in TEST_METRICS]
         records.append((seed, "validation", "nll_standardised", float(last["validation_nll"])))
-        for name in _AREA_METRICS:
+        for name in _AREA_METRICS if len(own) > 1 else ():
             area = float(area_under_curve(own["labelled"].to_numpy(), own[name].to_numpy()))
             records.append((seed, "test", f"area_{name}", area))
         records.append((seed, "test", "leaked_equal_rows", float(leak.equal_features)))

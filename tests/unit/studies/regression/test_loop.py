@@ -9,10 +9,12 @@ import pytest
 
 from bayesgrid.data.regression_tables import RegressionTable, prepared_folder, write_table
 from bayesgrid.errors import DataError
+from bayesgrid.random_streams import random_stream
 from bayesgrid.store.checkpoint import CheckpointStore
 from bayesgrid.store.execution import Preempted, RunContext, RunInputs, RunResult
 from bayesgrid.store.tracking import Tracker, read_stream
 from bayesgrid.studies.regression.agents import agent_names
+from bayesgrid.studies.regression.label_choice import DIAGNOSTIC_COLUMNS
 from bayesgrid.studies.regression.labelled_rows import block_rows
 from bayesgrid.studies.regression.run import run, run_on_table
 from bayesgrid.studies.regression.spec import RegressionSpec
@@ -215,3 +217,162 @@ def test_what_the_test_split_leaks_is_published_and_a_grouped_one_leaks_nothing(
     labels = {"initial": 20, "budget": 5, "query_size": 5, "candidates": 50, "split": "grouped"}
     with pytest.raises(DataError, match="leak"):
         run_on_table(spec_of(labels=labels), twins, context_of(tmp_path / "twins"))
+
+
+FAITHFUL = {
+    "mode": "faithful",
+    "network": {"hidden": (8, 8, 16), "head_hidden": (16,), "activation": "none"},
+    "training": {"max_epochs": 3, "first_fit_epochs": 2, "batch_size": 8},
+    "posterior": {"draws": 4, "grid_nodes": 16},
+}
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_interrupted_and_resumed_faithful_loop_gives_the_same_bits(tmp_path: Path, stopped_after: int) -> None:
+    """The moments of the optimiser are part of the checkpoint."""
+    spec = spec_of(**FAITHFUL)
+    assert spec.training.optimiser_state == "kept"
+    whole = run_on_table(spec, table(), context_of(tmp_path / "whole"))
+    context = context_of(tmp_path / "parts")
+
+    def stop(_description: str, completed: int, _total: int) -> None:
+        if completed == stopped_after:
+            context.request_stop()
+
+    context.report_progress = stop
+    with pytest.raises(Preempted):
+        run_on_table(spec, table(), context)
+    assert_equal(run_on_table(spec, table(), context_of(tmp_path / "parts")), whole)
+
+
+@pytest.mark.parametrize("agent", agent_names("faithful"))
+@pytest.mark.parametrize("architecture", ["spline_flow", "gaussian"])
+def test_faithful_seed_alone_equals_seed_in_block(tmp_path: Path, agent: str, architecture: str) -> None:
+    changes = {**FAITHFUL, "agent": agent, "architecture": architecture}
+    changes["labels"] = {"initial": 20, "budget": 6, "query_size": 3, "candidates": 50}
+    together = run_on_table(spec_of(**changes), table(), context_of(tmp_path / "together"))
+    alone = run_on_table(spec_of(**changes, seeds=(1,)), table(), context_of(tmp_path / "alone"))
+    for name in ("metrics", "predictions", "rounds"):
+        frame = getattr(together, name)
+        part = frame[frame["seed"] == 1].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, getattr(alone, name), check_exact=True)
+
+
+def test_faithful_mode_refits_after_every_label_on_unit_targets(tmp_path: Path) -> None:
+    spec = spec_of(**FAITHFUL, agent="random")
+    result = run_on_table(spec, table(), context_of(tmp_path))
+    rows = block_rows(table(), spec.labels, spec.seeds)
+    assert rows.location.tolist() == [0, 0, 0]
+    assert rows.scale.tolist() == [1, 1, 1]
+    assert result.rounds is not None
+    rounds = result.rounds.set_index(["seed", "round"])
+    assert (rounds.xs(0, level="round")["epochs"] <= 2).all()
+    for number, bought in ((1, 5), (2, 5), (3, 4)):
+        # Inverted stopping with patience 5 never ends before three epochs are over.
+        assert (rounds.xs(number, level="round")["epochs"] == 3 * bought).all()
+    spread = np.log(rows.spread)
+    np.testing.assert_allclose(
+        rounds["nll"] - rounds["nll_standardised"], np.repeat(spread[None], 4, axis=0).ravel(), rtol=1e-9
+    )
+    for place, seed in enumerate(spec.seeds):
+        for chosen in rounds.loc[seed]["chosen"]:
+            assert list(chosen) == sorted(chosen, reverse=True)
+        assert not set(rounds.loc[seed]["chosen"][0]) & set(rows.initial[place].tolist())
+
+
+def test_random_agent_of_the_reference_asks_every_seed_for_the_same_positions(tmp_path: Path) -> None:
+    spec = spec_of(**FAITHFUL, agent="random")
+    rows = block_rows(table(), spec.labels, spec.seeds)
+    result = run_on_table(spec, table(), context_of(tmp_path))
+    assert result.rounds is not None
+    positions = []
+    for place, seed in enumerate(spec.seeds):
+        pool = rows.pool(place, rows.initial[place])
+        candidates = pool
+        if len(pool) > spec.labels.candidates:
+            candidates = np.sort(random_stream(seed, "candidates", 0).choice(pool, 50, replace=False))
+        own = result.rounds.query("seed == @seed and round == 0")["chosen"].item()
+        positions.append(np.searchsorted(candidates, own).tolist())
+    assert positions[0] == positions[1] == positions[2]
+
+
+def test_evaluating_every_other_round_changes_nothing_else(tmp_path: Path) -> None:
+    often = run_on_table(spec_of(), table(), context_of(tmp_path / "often"))
+    seldom = run_on_table(spec_of(evaluation={"every": 2}), table(), context_of(tmp_path / "seldom"))
+    assert often.rounds is not None
+    assert seldom.rounds is not None
+    assert sorted(set(seldom.rounds["round"])) == [0, 2, 3]
+    kept = often.rounds[often.rounds["round"] != 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept.drop(columns="chosen"), seldom.rounds.drop(columns="chosen"), check_exact=True)
+    for seed in (0, 1, 2):
+        bought = [
+            [row for chosen in rounds.loc[rounds["seed"] == seed, "chosen"] for row in chosen]
+            for rounds in (often.rounds, seldom.rounds)
+        ]
+        assert bought[0] == bought[1]
+    pd.testing.assert_frame_equal(often.predictions, seldom.predictions, check_exact=True)
+
+
+def test_first_member_of_an_ensemble_is_the_network_without_one(tmp_path: Path) -> None:
+    alone = run_on_table(spec_of(agent="random"), table(), context_of(tmp_path / "alone"))
+    posterior = {"draws": 3, "grid_nodes": 16, "sampler": "ensemble"}
+    ensemble = run_on_table(spec_of(agent="random", posterior=posterior), table(), context_of(tmp_path / "ensemble"))
+    for name in ("metrics", "predictions", "rounds"):
+        pd.testing.assert_frame_equal(getattr(alone, name), getattr(ensemble, name), check_exact=True)
+
+
+@pytest.mark.parametrize("architecture", ["spline_flow", "gaussian"])
+def test_ensemble_of_a_seed_alone_equals_it_in_a_block_and_scores_disagreement(
+    tmp_path: Path, architecture: str
+) -> None:
+    changes = {
+        "architecture": architecture,
+        "posterior": {"draws": 3, "grid_nodes": 16, "sampler": "ensemble"},
+        "training": {"max_epochs": 3, "batch_size": 8, "dropout": 0.0},
+    }
+    together = run_on_table(spec_of(**changes), table(), context_of(tmp_path / "together"))
+    alone = run_on_table(spec_of(**changes, seeds=(2,)), table(), context_of(tmp_path / "alone"))
+    assert together.rounds is not None
+    part = together.rounds[together.rounds["seed"] == 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part, alone.rounds, check_exact=True)
+    assert (together.rounds.query("round < 3")["score_min"] > 0).all(), "members trained apart must disagree"
+    masked = run_on_table(
+        spec_of(architecture=architecture, posterior={"draws": 3, "grid_nodes": 16, "dropout": 0.0}),
+        table(),
+        context_of(tmp_path / "masked"),
+    )
+    assert masked.rounds is not None
+    assert (masked.rounds.query("round < 3")["score_max"] < 1e-6).all(), "one function does not disagree with itself"
+
+
+def test_all_training_rows_can_be_labelled_for_an_upper_bound(tmp_path: Path) -> None:
+    spec = spec_of(agent="random", labels={"initial": "all", "budget": 0})
+    result = run_on_table(spec, table(), context_of(tmp_path))
+    rows = block_rows(table(), spec.labels, spec.seeds)
+    assert result.rounds is not None
+    assert result.rounds["labelled"].tolist() == [128, 128, 128]
+    assert [sorted(own.tolist()) for own in rows.initial] == [sorted(own.tolist()) for own in rows.training]
+    assert not result.metrics["metric"].str.startswith("area_").any(), "one fit has no curve"
+
+
+def test_diagnostics_are_published_when_asked_for(tmp_path: Path) -> None:
+    strong = {"posterior": {"draws": 4, "grid_nodes": 16, "dropout": 0.3}}
+    result = run_on_table(
+        spec_of(**strong, evaluation={"diagnostics": True}), table(), context_of(tmp_path / "corrected")
+    )
+    assert result.rounds is not None
+    asked = result.rounds.query("round < 3")
+    assert (asked["score_noise_floor"].abs() < 1e-6).all(), "identical draws have no divergence"
+    assert asked["score_epistemic_correlation"].median() > 0.5
+    assert (asked["distinct_masks"] >= 2).all()
+    plain = run_on_table(spec_of(**strong), table(), context_of(tmp_path / "plain"))
+    assert plain.rounds is not None
+    assert set(result.rounds) - set(plain.rounds) == set(DIAGNOSTIC_COLUMNS)
+    pd.testing.assert_frame_equal(plain.rounds, result.rounds[plain.rounds.columns], check_exact=True)
+    faithful = run_on_table(
+        spec_of(**FAITHFUL, agent="balsa_emd", evaluation={"diagnostics": True}), table(), context_of(tmp_path / "emd")
+    )
+    assert faithful.rounds is not None
+    asked = faithful.rounds.query("round < 3")
+    assert (asked["score_noise_floor"] > 0.2).all(), "distances between samples do not vanish for equal draws"
+    assert asked["grid_coverage"].between(0.1, 0.99).all()

@@ -13,7 +13,13 @@ from bayesgrid.studies.regression.models.layout import (
     initial_parameters,
     network_layout,
 )
-from bayesgrid.studies.regression.models.posterior import encode, posterior_draws, posterior_masks, predict
+from bayesgrid.studies.regression.models.posterior import (
+    encode,
+    posterior_draws,
+    posterior_draws_per_row,
+    posterior_masks,
+    predict,
+)
 from bayesgrid.studies.regression.models.spline_flow import spline_knots
 from bayesgrid.studies.regression.models.stacked_network import StackedNetwork, StackedWeights
 
@@ -136,3 +142,48 @@ def test_encoding_is_the_last_hidden_layer() -> None:
     prediction = predict(parameters, layout, features)
     assert isinstance(prediction, GaussianDraws)
     np.testing.assert_allclose(last[0], prediction.mean[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_masks_per_row_make_the_mean_activation_that_of_the_network(rectified: bool) -> None:
+    """With one dropout layer and a linear head, the expectation over masks is the network without dropout."""
+    layout = network_layout(
+        6, architecture="gaussian", hidden=(8, 10), head_hidden=(), bins=8, transforms=2, rectified=rectified
+    )
+    parameters = {name: view[0] for name, view in layout.views(initial_parameters(layout, (5,))).items()}
+    if not rectified:
+        # The Gaussian head's own ReLU would not commute with the mean; a large bias keeps it idle.
+        parameters["encoder.1.bias"] += 50
+    features = features_of(200)
+    draws = posterior_draws_per_row(parameters, layout, features, seed=1, round_number=0, draws=4000, dropout=0.3)
+    assert isinstance(draws, GaussianDraws)
+    expected = predict(parameters, layout, features)
+    error = draws.mean.mean(axis=0) - expected.mean[0]
+    standard_error = draws.mean.std(axis=0) / np.sqrt(4000)
+    assert np.mean(np.abs(error) < 2 * standard_error) > 0.9
+    assert np.all(np.abs(error) < 6 * standard_error)
+    # Independent over rows: two rows' draws do not correlate, although equal rows have equal predictions.
+    twins = posterior_draws_per_row(
+        parameters, layout, np.repeat(features[:1], 2, axis=0), seed=1, round_number=0, draws=4000, dropout=0.3
+    )
+    assert isinstance(twins, GaussianDraws)
+    assert abs(np.corrcoef(twins.mean[:, 0], twins.mean[:, 1])[0, 1]) < 0.06
+    per_function = posterior_draws(
+        parameters, layout, np.repeat(features[:1], 2, axis=0), posterior_masks(layout, 1, 0, 100, 0.3)
+    )
+    assert isinstance(per_function, GaussianDraws)
+    np.testing.assert_allclose(per_function.mean[:, 0], per_function.mean[:, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_masks_per_row_without_dropout_are_the_prediction(architecture: str) -> None:
+    layout, _, parameters = network(architecture, rectified=False)
+    features = features_of(300)
+    draws = posterior_draws_per_row(parameters, layout, features, seed=0, round_number=0, draws=3, dropout=0.0)
+    prediction = predict(parameters, layout, features)
+    for draw in range(3):
+        if isinstance(draws, SplineDraws):
+            np.testing.assert_allclose(draws.knots[draw], prediction.knots[0], atol=1e-5, rtol=1e-5)
+        else:
+            np.testing.assert_allclose(draws.mean[draw], prediction.mean[0], atol=1e-6)
+            np.testing.assert_allclose(draws.standard_deviation[draw], prediction.standard_deviation[0], atol=1e-6)

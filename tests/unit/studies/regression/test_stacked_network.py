@@ -60,10 +60,12 @@ def autograd_losses(
     return -torch.distributions.Normal(0.0, 1.0).log_prob(image) - log_first - log_second
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [0.0, 0.3, np.array([0.3, 0.0, 0.05])], ids=["none", "equal", "own"])
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("architecture", ["spline_flow", "gaussian"])
-def test_losses_and_gradients_equal_autograd_through_zuko(architecture: str, rectified: bool, dropout: float) -> None:
+def test_losses_and_gradients_equal_autograd_through_zuko(
+    architecture: str, rectified: bool, dropout: float | np.ndarray
+) -> None:
     rng = np.random.default_rng(3)
     layout = layout_of(architecture, rectified)
     stack, rows = 3, 21
@@ -81,8 +83,9 @@ def test_losses_and_gradients_equal_autograd_through_zuko(architecture: str, rec
 
     for seed in range(stack):
         parameters = {name: view[seed].double().requires_grad_() for name, view in layout.views(flat).items()}
+        own = float(np.broadcast_to(dropout, stack)[seed])
         masks = [
-            torch.from_numpy((drawn[seed].reshape(rows, width) >= round(dropout * 65536)) / (1 - dropout))
+            torch.from_numpy((drawn[seed].reshape(rows, width) >= round(own * 65536)) / (1 - own))
             for drawn, width in zip(bits, widths, strict=True)
         ]
         expected = autograd_losses(

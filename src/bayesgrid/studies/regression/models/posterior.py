@@ -1,7 +1,8 @@
 """Predictive densities of one trained network: without dropout, or under masks that each make one function.
 
 A mask is one Bernoulli vector per dropout layer, fixed for all inputs, so that a draw is a function of the input; fresh
-masks per input, as a dropout layer draws them, would mix the disagreement between functions with noise between inputs.
+masks per input, as a dropout layer draws them, mix the disagreement between functions with noise between inputs. They
+are here for comparison with the reference code, which has them.
 
 Source: Gal and Ghahramani (2016), Dropout as a Bayesian Approximation, arXiv 1506.02142; BALSA (arXiv 2501.01248).
 """
@@ -15,10 +16,11 @@ from bayesgrid.acquisition.predictive_draws import GaussianDraws, PredictiveDraw
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.regression.models.gaussian import gaussian_parameters
+from bayesgrid.studies.regression.models.hidden_layers import activate, dropout_factors
 from bayesgrid.studies.regression.models.layout import ParameterLayout
 from bayesgrid.studies.regression.models.spline_flow import spline_knots
 
-__all__ = ["encode", "posterior_draws", "posterior_masks", "predict"]
+__all__ = ["encode", "posterior_draws", "posterior_draws_per_row", "posterior_masks", "predict"]
 
 _ROWS_PER_CHUNK = 128
 """Inputs per pass under all masks: the activations of 25 masks then stay in a core's cache."""
@@ -35,8 +37,7 @@ def posterior_masks(
     Raises:
         ConfigurationError: if the encoder has one layer and hence no dropout, so that all draws would be one.
     """
-    if len(layout.encoder) < 2:
-        raise ConfigurationError("key 'network.hidden': posterior draws need two layers or more", given="one layer")
+    _require_dropout_layers(layout)
     stream = random_stream(seed, "posterior_masks", round_number)
     kept = np.float32(1 / (1 - dropout))
     return [
@@ -134,17 +135,78 @@ def posterior_draws(
         if layout.architecture == "gaussian" and not layout.rectified:
             hidden = torch.relu(hidden)
         first = torch.baddbmm(entry_bias, hidden, entry).view(draws * rows, -1)
-        outputs, column = [], 0
-        for head in layout.heads:
-            values = first[:, column : column + head[0].outputs]
-            column += head[0].outputs
-            for layer in head[1:]:
-                values = torch.addmm(
-                    parameters[f"{layer.name}.bias"], values.relu_(), parameters[f"{layer.name}.weight"]
-                )
-            outputs.append(values.reshape(draws, rows, -1))
-        collector.add(begin, outputs)
+        collector.add(begin, _heads(parameters, layout, first, draws))
     return collector.result()
+
+
+def posterior_draws_per_row(
+    parameters: dict[str, Tensor],
+    layout: ParameterLayout,
+    features: npt.NDArray[np.float32],
+    *,
+    seed: int,
+    round_number: int,
+    draws: int,
+    dropout: float,
+) -> PredictiveDraws:
+    """Return the predictive densities of M inputs under T draws of which each input has its own masks.
+
+    A draw is then no function of the input: two equal inputs disagree with themselves.
+
+    Args:
+        parameters: of one seed, by name, without a leading axis.
+        layout: of the parameters.
+        features: `[M, d]`.
+        seed: of the stream ``posterior_masks``.
+        round_number: of the stream.
+        draws: T.
+        dropout: probability, to 1/65536.
+
+    Raises:
+        ConfigurationError: if the encoder has one layer and hence no dropout.
+    """
+    _require_dropout_layers(layout)
+    stream = random_stream(seed, "posterior_masks", round_number)
+    thresholds, scales = dropout_factors(np.full(draws, dropout))
+    entry = torch.cat([parameters[f"{head[0].name}.weight"] for head in layout.heads], dim=1)
+    entry_bias = torch.cat([parameters[f"{head[0].name}.bias"] for head in layout.heads])
+    inputs = len(features)
+    table = torch.from_numpy(np.ascontiguousarray(features))
+    collector = _Collector(layout, draws, inputs)
+    for begin in range(0, inputs, _ROWS_PER_CHUNK):
+        hidden = table[begin : begin + _ROWS_PER_CHUNK]
+        for number, layer in enumerate(layout.encoder):
+            hidden = torch.addmm(parameters[f"{layer.name}.bias"], hidden, parameters[f"{layer.name}.weight"])
+            if number == 0:
+                if layout.rectified:
+                    hidden.relu_()
+                continue
+            if number == 1:
+                hidden = hidden.repeat(draws, 1)
+            values = hidden.numpy().reshape(draws, -1)
+            bits = np.frombuffer(stream.bytes(2 * values.size), dtype="<u2").reshape(values.shape)
+            activate(values, bits, thresholds, scales, layout.rectified)
+        if layout.architecture == "gaussian" and not layout.rectified:
+            hidden = torch.relu(hidden)
+        collector.add(begin, _heads(parameters, layout, torch.addmm(entry_bias, hidden, entry), draws))
+    return collector.result()
+
+
+def _require_dropout_layers(layout: ParameterLayout) -> None:
+    if len(layout.encoder) < 2:
+        raise ConfigurationError("key 'network.hidden': posterior draws need two layers or more", given="one layer")
+
+
+def _heads(parameters: dict[str, Tensor], layout: ParameterLayout, first: Tensor, draws: int) -> list[Tensor]:
+    """Return each head's outputs `[T, n, columns]` from the heads' first layers `[T * n, sum of widths]`."""
+    outputs, column = [], 0
+    for head in layout.heads:
+        values = first[:, column : column + head[0].outputs]
+        column += head[0].outputs
+        for layer in head[1:]:
+            values = torch.addmm(parameters[f"{layer.name}.bias"], values.relu_(), parameters[f"{layer.name}.weight"])
+        outputs.append(values.reshape(draws, len(first) // draws, -1))
+    return outputs
 
 
 class _Collector:

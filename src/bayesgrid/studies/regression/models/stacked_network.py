@@ -1,6 +1,7 @@
 """Losses and gradients of a stack of networks: one batched matrix product per layer for all seeds."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -8,14 +9,15 @@ import torch
 from torch import Tensor
 
 from bayesgrid.studies.regression.models.gaussian import gaussian_losses
-from bayesgrid.studies.regression.models.hidden_layers import activate, differentiate_activation, dropout_threshold
+from bayesgrid.studies.regression.models.hidden_layers import activate, differentiate_activation, dropout_factors
 from bayesgrid.studies.regression.models.layout import Layer, ParameterLayout, aligned_stack
 from bayesgrid.studies.regression.models.spline_flow import spline_losses
 
 __all__ = ["StackedNetwork", "StackedWeights"]
 
+_Dropout: TypeAlias = tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+"""Bits `[S, n * width]`, thresholds `[S]` and scales `[S]`."""
 _NO_BITS: npt.NDArray[np.uint16] = np.zeros((1, 1), dtype=np.uint16)
-_ONE = np.float32(1)
 
 
 class StackedWeights:
@@ -58,17 +60,23 @@ class StackedNetwork:
         layout: of the parameters.
         stack: S.
         rows: n.
-        dropout: probability, used when bits are given.
+        dropout: probability, one for all networks or `[S]`; used when bits are given.
         differentiable: whether gradients will be asked for.
     """
 
     def __init__(
-        self, layout: ParameterLayout, stack: int, rows: int, *, dropout: float = 0.0, differentiable: bool = True
+        self,
+        layout: ParameterLayout,
+        stack: int,
+        rows: int,
+        *,
+        dropout: float | npt.NDArray[np.float64] = 0.0,
+        differentiable: bool = True,
     ) -> None:
         self.layout = layout
         self._rows = rows
-        self._threshold = dropout_threshold(dropout)
-        self._scale = np.float32(1 / (1 - dropout))
+        self._dropout_on = dropout_factors(np.full(stack, dropout, dtype=np.float64))
+        self._dropout_off = dropout_factors(np.zeros(stack))
         self._encoder = [_Activations(stack, rows, layer, differentiable) for layer in layout.encoder]
         self._heads = [[_Activations(stack, rows, layer, differentiable) for layer in head] for head in layout.heads]
         # The Gaussian head applies ReLU to the encoding itself, which matters when the encoder has none.
@@ -95,15 +103,14 @@ class StackedNetwork:
         values = features
         for i, block in enumerate(self._encoder):
             self._affine(block, parameters, values)
-            drawn, threshold, scale = self._dropout(i, bits)
-            activate(block.values_buffer, drawn, threshold, scale, self.layout.rectified or self._rectify_last(i))
+            activate(block.values_buffer, *self._dropout(i, bits), self.layout.rectified or self._rectify_last(i))
             values = block.values
         for head in self._heads:
             inputs = values
             for i, block in enumerate(head):
                 self._affine(block, parameters, inputs)
                 if i + 1 < len(head):
-                    activate(block.values_buffer, _NO_BITS, 0, _ONE, True)
+                    activate(block.values_buffer, _NO_BITS, *self._dropout_off, True)
                 inputs = block.values
         outputs = [head[-1] for head in self._heads]
         if self.layout.architecture == "gaussian":
@@ -128,12 +135,10 @@ class StackedNetwork:
     def _rectify_last(self, layer: int) -> bool:
         return self._extra_rectification and layer + 1 == len(self._encoder)
 
-    def _dropout(
-        self, layer: int, bits: Sequence[npt.NDArray[np.uint16]] | None
-    ) -> tuple[npt.NDArray[np.uint16], int, np.float32]:
-        if bits is None or layer == 0 or self._threshold == 0:
-            return _NO_BITS, 0, _ONE
-        return bits[layer - 1], self._threshold, self._scale
+    def _dropout(self, layer: int, bits: Sequence[npt.NDArray[np.uint16]] | None) -> _Dropout:
+        if bits is None or layer == 0:
+            return _NO_BITS, *self._dropout_off
+        return bits[layer - 1], *self._dropout_on
 
     @staticmethod
     def _affine(block: _Activations, parameters: StackedWeights, inputs: Tensor) -> None:
@@ -152,7 +157,7 @@ class StackedNetwork:
             for i in range(len(head) - 1, -1, -1):
                 block = head[i]
                 hidden = i + 1 < len(head)
-                self._through_activation(block, _NO_BITS, 0, _ONE, hidden, gradient.flat)
+                self._through_activation(block, (_NO_BITS, *self._dropout_off), hidden, gradient.flat)
                 below = head[i - 1] if i > 0 else encoding
                 name = block.layer.name
                 torch.bmm(below.transposed, block.gradient, out=gradient.weight[name])
@@ -163,9 +168,8 @@ class StackedNetwork:
                     torch.bmm(block.gradient, weight, out=below.gradient)
         for i in range(len(self._encoder) - 1, -1, -1):
             block = self._encoder[i]
-            drawn, threshold, scale = self._dropout(i, bits)
             rectified = self.layout.rectified or self._rectify_last(i)
-            self._through_activation(block, drawn, threshold, scale, rectified, gradient.flat)
+            self._through_activation(block, self._dropout(i, bits), rectified, gradient.flat)
             name = block.layer.name
             transposed = self._encoder[i - 1].transposed if i > 0 else features.transpose(1, 2)
             torch.bmm(transposed, block.gradient, out=gradient.weight[name])
@@ -175,18 +179,14 @@ class StackedNetwork:
     def _through_activation(
         self,
         block: _Activations,
-        drawn: npt.NDArray[np.uint16],
-        threshold: int,
-        scale: np.float32,
+        dropout: _Dropout,
         rectified: bool,
         flat: npt.NDArray[np.float32],
     ) -> None:
         differentiate_activation(
             block.gradient_buffer,
             block.values_buffer,
-            drawn,
-            threshold,
-            scale,
+            *dropout,
             rectified,
             self._rows,
             block.layer.outputs,

@@ -10,26 +10,31 @@ from scipy.stats import norm
 
 from bayesgrid.acquisition.predictive_draws import GaussianDraws
 from bayesgrid.errors import ConfigurationError, DataError
+from bayesgrid.grid.parameters import validate_parameters
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.regression import agents
 from bayesgrid.studies.regression.agents import agent_modules, agent_names, build_agent
 from bayesgrid.studies.regression.agents.interface import Query
-from bayesgrid.studies.regression.spec import PosteriorSpec
+from bayesgrid.studies.regression.spec import PosteriorSpec, RegressionSpec
 
-SPEC = SimpleNamespace(posterior=PosteriorSpec())
+SPEC = SimpleNamespace(mode="corrected", posterior=PosteriorSpec())
 NO_AGENT = {"interface", "highest_score"}
 DISAGREEMENT = [
     "balsa_emd",
     "balsa_emd_all_pairs",
+    "balsa_entropy",
     "balsa_kl_all_pairs",
+    "balsa_kl_difference",
     "balsa_kl_grid",
     "balsa_kl_pairs",
     "bald_dist_entropy",
+    "bald_dist_least_confident",
     "bald_dist_std",
     "bald_point",
     "nflows_out",
 ]
 UNCERTAINTY = ["entropy", "least_confident", "std"]
+MIXTURE = ["balsa_kl_anomaly"]
 SCORED_BATCHES = ["badge", "balsa_kl_pairs_power", "weighted_coreset"]
 PLACES = ["bait", "coregcn", "coreset", "kmeans_pp", "lcmd", "typiclust"]
 CANDIDATES, LABELLED = 40, 6
@@ -38,6 +43,10 @@ CANDIDATES, LABELLED = 40, 6
 def _draws(seed=0, candidates=CANDIDATES):
     rng = np.random.default_rng(seed)
     return GaussianDraws(rng.normal(size=(8, candidates)), rng.uniform(0.2, 2, (8, candidates)))
+
+
+def _refuse():
+    raise AssertionError("not needed")
 
 
 def _query(query_size=7, draws=None, rng=None):
@@ -49,18 +58,23 @@ def _query(query_size=7, draws=None, rng=None):
         query_size=query_size,
         rng=rng or random_stream(3, "agent", 0),
         draws=lambda: draws or _draws(),
+        prediction=_refuse,
         embeddings=lambda: (features[:CANDIDATES], features[CANDIDATES:]),
+        location=0.4,
+        scale=0.2,
     )
 
 
 def test_every_module_exports_its_agents_and_no_module_is_left_out():
-    exported = {}
+    exported = {"corrected": {}, "faithful": {}}
     for module in pkgutil.iter_modules(agents.__path__):
         if module.name not in NO_AGENT:
             loaded = importlib.import_module(f"{agents.__name__}.{module.name}")
-            exported.update(dict.fromkeys(loaded.AGENTS, loaded.__name__))
-    assert exported == agent_modules()
-    assert agent_names() == tuple(sorted(exported))
+            exported["corrected"].update(dict.fromkeys(loaded.AGENTS, loaded.__name__))
+            exported["faithful"].update(dict.fromkeys(getattr(loaded, "FAITHFUL_AGENTS", {}), loaded.__name__))
+    for mode, modules in exported.items():
+        assert modules == agent_modules(mode)
+        assert agent_names(mode) == tuple(sorted(modules))
 
 
 def test_names_are_known_without_numerical_libraries():
@@ -98,10 +112,10 @@ def test_the_whole_pool_can_be_chosen_but_no_more(name):
 
 
 def test_every_agent_is_of_one_kind():
-    assert sorted([*DISAGREEMENT, *UNCERTAINTY, *SCORED_BATCHES, *PLACES, "random"]) == list(agent_names())
+    assert sorted([*DISAGREEMENT, *UNCERTAINTY, *MIXTURE, *SCORED_BATCHES, *PLACES, "random"]) == list(agent_names())
 
 
-@pytest.mark.parametrize("name", DISAGREEMENT + UNCERTAINTY)
+@pytest.mark.parametrize("name", DISAGREEMENT + UNCERTAINTY + MIXTURE)
 def test_scoring_agents_take_the_highest_scores_and_count_nan(name):
     draws = _draws(2)
     draws.mean[4, 11] = np.nan
@@ -141,7 +155,7 @@ def test_scores_vanish_if_the_draws_agree(name):
     assert scores == pytest.approx(np.zeros(CANDIDATES), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", DISAGREEMENT)
+@pytest.mark.parametrize("name", sorted({*DISAGREEMENT} - {"balsa_kl_difference"}))
 def test_an_agent_prefers_the_candidate_whose_draws_disagree(name):
     mean, deviation = np.zeros((8, CANDIDATES)), np.ones((8, CANDIDATES))
     mean[:, 23] = np.linspace(-1, 1, 8)
@@ -203,6 +217,63 @@ def test_nflows_out_estimates_the_mutual_information():
     assert np.std(runs, axis=0).min() > 0
 
 
+def test_the_difference_is_that_of_pairs_and_grid():
+    scores = {
+        name: build_agent(name, SPEC)(_query()).scores
+        for name in ("balsa_kl_pairs", "balsa_kl_grid", "balsa_kl_difference")
+    }
+    assert scores["balsa_kl_difference"] == pytest.approx(scores["balsa_kl_pairs"] - scores["balsa_kl_grid"])
+
+
+def test_the_anomaly_is_minus_the_expected_log_density_under_the_mixture():
+    draws = _draws(7)
+    expected = np.empty(CANDIDATES)
+    for i in range(CANDIDATES):
+        members = [norm(m, s) for m, s in zip(draws.mean[:, i], draws.standard_deviation[:, i], strict=True)]
+        nodes = np.linspace(-20, 20, 20_001)
+        mixture = np.mean([member.pdf(nodes) for member in members], axis=0)
+        expected[i] = -np.trapezoid(mixture * np.log(np.maximum(mixture, 1e-300)), nodes)
+    assert build_agent("balsa_kl_anomaly", SPEC)(_query(draws=draws)).scores == pytest.approx(expected, abs=0.01)
+
+
+def test_bald_on_highest_densities_is_their_spread():
+    draws = _draws(8)
+    peaks = norm(draws.mean, draws.standard_deviation).logpdf(draws.mean)
+    scores = build_agent("bald_dist_least_confident", SPEC)(_query(draws=draws)).scores
+    assert scores == pytest.approx(peaks.std(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("balsa_kl_pairs_dual", "corrected", ["faithful only", "take balsa_kl_pairs"]),
+        ("balsa_emd_dual", "corrected", ["faithful only", "take balsa_emd"]),
+        ("balsa_kl_grid_norm", "corrected", ["faithful only", "normalised", "take balsa_kl_grid"]),
+        ("log_density_std", "corrected", ["faithful only", "take std"]),
+        ("lcmd", "faithful", ["corrected only", "reference code has no such agent"]),
+        ("balsa_kl_all_pairs", "faithful", ["corrected only"]),
+        ("balsa_kl_pairz", "faithful", ["unknown agent", "did you mean 'balsa_kl_pairs'"]),
+    ],
+)
+def test_an_agent_of_the_other_mode_is_refused_with_what_to_take_instead(name, mode, words):
+    for attempt in (
+        lambda: build_agent(name, SimpleNamespace(mode=mode, posterior=PosteriorSpec())),
+        lambda: validate_parameters(
+            RegressionSpec, {"dataset": "diamonds", "agent": name, "seeds": [0], "mode": mode}, where="here"
+        ),
+    ):
+        with pytest.raises(ConfigurationError) as error:
+            attempt()
+        for word in words:
+            assert word in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["corrected", "faithful"])
+def test_a_specification_takes_every_agent_of_its_mode(mode):
+    for name in agent_names(mode):
+        assert RegressionSpec(dataset="diamonds", agent=name, seeds=(0,), mode=mode).agent == name
+
+
 def test_badge_scores_are_the_deviations_of_the_mean_density():
     draws = _draws(6)
     samples = draws.mean + draws.standard_deviation * np.random.default_rng(0).standard_normal((20_000, 8, CANDIDATES))
@@ -230,21 +301,18 @@ def test_agents_differ_where_their_definitions_do():
 
 
 def test_settings_of_the_posterior_reach_the_scores():
-    coarse = SimpleNamespace(posterior=PosteriorSpec(grid_nodes=8, quantile_nodes=2))
-    for name in ("balsa_kl_grid", "balsa_emd"):
+    coarse = SimpleNamespace(mode="corrected", posterior=PosteriorSpec(grid_nodes=8, quantile_nodes=2))
+    for name in ("balsa_kl_grid", "balsa_kl_difference", "balsa_kl_anomaly", "balsa_emd"):
         fine_scores = build_agent(name, SPEC)(_query()).scores
         assert build_agent(name, coarse)(_query()).scores != pytest.approx(fine_scores, rel=1e-6)
 
 
 def test_no_pass_of_the_network_is_paid_for_in_vain():
-    def refuse():
-        raise AssertionError("not needed")
-
     query = _query()
-    without_draws = Query(**{**query.__dict__, "draws": refuse})
-    without_embeddings = Query(**{**query.__dict__, "embeddings": refuse})
+    without_draws = Query(**{**query.__dict__, "draws": _refuse})
+    without_embeddings = Query(**{**query.__dict__, "embeddings": _refuse})
     for name in PLACES:
         build_agent(name, SPEC)(without_draws)
-    for name in [*DISAGREEMENT, *UNCERTAINTY, "balsa_kl_pairs_power"]:
+    for name in [*DISAGREEMENT, *UNCERTAINTY, *MIXTURE, "balsa_kl_pairs_power"]:
         build_agent(name, SPEC)(without_embeddings)
-    build_agent("random", SPEC)(Query(**{**without_draws.__dict__, "embeddings": refuse}))
+    build_agent("random", SPEC)(Query(**{**without_draws.__dict__, "embeddings": _refuse}))

@@ -1,0 +1,122 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.sources import load_dataset_catalog
+from bayesgrid.studies.regression.spec import RegressionSpec
+
+CATALOG = load_dataset_catalog(Path(__file__).parents[4] / "config" / "datasets.yaml")
+
+
+def check(dataset: str, **labels: Any) -> None:
+    given = {"initial": 20, "budget": 50, "query_size": 5, **labels}
+    RegressionSpec(dataset=dataset, agent="random", seeds=(0,), labels=given).check(CATALOG)
+
+
+@pytest.mark.parametrize("index", [0, 9])
+def test_every_published_split_of_a_data_set_can_be_asked_for(index: int) -> None:
+    check("yacht", split="published", published_split=index)
+    check("kin40k", split="published", published_split=index)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "labels", "words"),
+    [
+        ("yacht", {"split": "published", "published_split": 10}, ["given: 10", "0 to 9 of data set 'yacht'"]),
+        ("parkinsons", {"split": "published"}, ["no test splits are published", "'parkinsons'", "airfoil, bike"]),
+        ("yacht", {"published_split": 3}, ["no effect", "3, with labels.split: random", "labels.split: published"]),
+        ("parkinsons", {"split": "grouped", "published_split": 1}, ["no effect", "labels.split: grouped"]),
+    ],
+)
+def test_published_split_that_cannot_be_had_is_refused_before_anything_runs(
+    dataset: str, labels: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check(dataset, **labels)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_published_test_rows_decide_how_many_labels_there_are() -> None:
+    # A published split of 308 rows leaves 308 * 0.9 * 0.8 = 221 for training, test_fraction 308 * 0.8 * 0.8 = 197.
+    check("yacht", split="published", budget=201)
+    with pytest.raises(ConfigurationError, match="at most 221"):
+        check("yacht", split="published", budget=202)
+    with pytest.raises(ConfigurationError, match="at most 197"):
+        check("yacht", budget=178)
+
+
+def faithful(**changes: Any) -> RegressionSpec:
+    values = {"dataset": "parkinsons", "agent": "balsa_kl_pairs", "mode": "faithful", "seeds": [0, 1], **changes}
+    return RegressionSpec.from_parameters(values, where="test")
+
+
+def test_faithful_mode_fills_what_is_not_given_with_the_recipe_of_the_reference() -> None:
+    spec = faithful()
+    assert spec.network.activation == "none"
+    assert spec.labels.target_scale == "unit"
+    assert spec.posterior.masks == "per_row"
+    assert (spec.training.batch_size, spec.training.patience, spec.training.max_epochs) == (64, 5, 100)
+    assert (spec.training.early_stopping, spec.training.refit_after) == ("inverted", "label")
+    one_corrected = faithful(training={"early_stopping": "restore_best", "learning_rate": 0.01})
+    assert one_corrected.training == spec.training.model_copy(
+        update={"early_stopping": "restore_best", "learning_rate": 0.01}
+    )
+    corrected = RegressionSpec(dataset="parkinsons", agent="balsa_kl_pairs", seeds=(0, 1))
+    assert corrected.training.early_stopping == "restore_best"
+
+
+def test_faithful_specification_survives_its_own_json() -> None:
+    for spec in (faithful(), faithful(network={"activation": "relu"}, labels={"candidates": 7})):
+        again = RegressionSpec.from_parameters(spec.model_dump(mode="json"), where="test")
+        assert again == spec
+    assert faithful(network={"activation": "relu"}).sparse_parameters() != faithful().sparse_parameters()
+
+
+@pytest.mark.parametrize(
+    ("agent", "candidates", "dropout"),
+    [
+        ("random", 10000, (0.0163, 0.05)),
+        ("coreset", 10000, (0.0163, 0.05)),
+        ("bald_dist_entropy", 10000, (0.05, 0.05)),
+        ("balsa_kl_pairs", 5000, (0.05, 0.05)),
+        ("balsa_kl_pairs_dual", 5000, (0.0163, 0.05)),
+        ("balsa_emd_dual", 5000, (0.0163, 0.1)),
+    ],
+)
+def test_faithful_candidates_and_dropout_are_the_agents(
+    agent: str, candidates: int, dropout: tuple[float, float]
+) -> None:
+    spec = faithful(agent=agent, training={"dropout": 0.0163})
+    assert spec.labels.candidates == candidates
+    assert spec.dropout_probabilities() == dropout
+    assert faithful(agent=agent, training={"dropout": 0.2}).dropout_probabilities()[0] == 0.2
+    corrected = RegressionSpec(dataset="parkinsons", agent="random", seeds=(0,), training={"dropout": 0.2})
+    assert corrected.dropout_probabilities() == (0.2, 0.05)
+
+
+def test_labelling_everything_leaves_nothing_to_buy() -> None:
+    check("parkinsons", initial="all", budget=0)
+    with pytest.raises(ConfigurationError, match="nothing to buy"):
+        check("parkinsons", initial="all", budget=5)
+    grouped = {"initial": "all", "budget": 0, "split": "grouped"}
+    check("parkinsons", **grouped)
+    spec = RegressionSpec(dataset="parkinsons", agent="random", seeds=(0, 1), labels=grouped)
+    with pytest.raises(ConfigurationError, match="seed_block: 1"):
+        spec.check(CATALOG)
+
+
+def test_folder_names_show_what_experiments_sweep() -> None:
+    assert faithful().slug() == "parkinsons-spline_flow-balsa_kl_pairs-faithful-q50-s0-1"
+    assert "-restore_best-" in faithful(training={"early_stopping": "restore_best"}).slug()
+    ensemble = RegressionSpec(
+        dataset="yacht",
+        agent="random",
+        seeds=(0,),
+        posterior={"sampler": "ensemble"},
+        labels={"split": "published", "published_split": 3},
+    )
+    assert ensemble.slug() == "yacht-spline_flow-random-ensemble-published3-q50-s0"
+    assert RegressionSpec(dataset="yacht", agent="random", seeds=(0,)).slug() == "yacht-spline_flow-random-q50-s0"
