@@ -104,7 +104,7 @@ def main() -> None:
     seeds = tuple(range(arguments.seeds))
 
     def train_stack() -> float:
-        result = fit(initial_parameters(layout, seeds), layout, block, seeds, 0, settings)
+        result = fit(initial_parameters(layout, seeds), layout, block, seeds, (0,), settings)
         return float(result.validation_nll.mean())
 
     train_stack()  # compiles
