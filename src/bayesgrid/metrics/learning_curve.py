@@ -1,13 +1,20 @@
-"""One number for a whole learning curve: the area under a metric over the number of labels."""
+"""One number for a whole learning curve: the area under a metric over the number of labels, or its largest rise."""
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize
 
 from bayesgrid.errors import DataError
 from bayesgrid.metrics.bootstrap import Interval, SeedMethod, seed_interval
 from bayesgrid.metrics.checked_arrays import FloatArray, checked_array, same_shape
 
-__all__ = ["area_under_curve", "mean_over_rounds", "paired_area_difference"]
+__all__ = [
+    "area_under_curve",
+    "isotonic_violation",
+    "isotonic_violation_by_seed",
+    "mean_over_rounds",
+    "paired_area_difference",
+]
 
 
 def area_under_curve(labelled: npt.ArrayLike, values: npt.ArrayLike) -> FloatArray:
@@ -39,6 +46,44 @@ def mean_over_rounds(labelled: npt.ArrayLike, values: npt.ArrayLike) -> FloatArr
     """
     _, curves = _curves(labelled, values)
     return np.asarray(curves.mean(axis=-1), dtype=np.float64)
+
+
+def isotonic_violation(values: npt.ArrayLike) -> float:
+    """Return the largest rise of a curve above its best non-increasing fit, in the unit of the metric; 0 or more.
+
+    ``max_r (v_r - f_r)`` for the isotonic least-squares fit f. 0 for a curve that never rises.
+
+    Args:
+        values: ``[R]``, a lower-is-better metric at each round, one number of labels after another.
+
+    Raises:
+        DataError: for NaN, infinity or an empty curve.
+
+    Source: Barlow, Bartholomew, Bremner & Brunk (1972), Statistical inference under order restrictions.
+    """
+    return float(isotonic_violation_by_seed(checked_array(values, name="curve", dimensions=1)[np.newaxis]).mean())
+
+
+def isotonic_violation_by_seed(values: npt.ArrayLike) -> FloatArray:
+    """Return what each seed contributes to the violation of the mean curve, ``[S]``; the mean is that violation.
+
+    The fit f of the mean curve is constant on blocks of rounds and there the mean of the curve. So the violation at
+    round r is the contrast ``v_r - mean of v over the block of r``, which every seed has too, and its spread over seeds
+    says how sure the rise is. The round is chosen where the mean curve rises most, so noise alone gives a mean above 0.
+
+    Args:
+        values: ``[S, R]``, curves of S seeds.
+
+    Raises:
+        DataError: for NaN, infinity or an empty table.
+    """
+    curves = checked_array(values, name="curves", dimensions=2)
+    mean = curves.mean(axis=0)
+    fit = optimize.isotonic_regression(mean, increasing=False)
+    worst = int(np.argmax(mean - fit.x))
+    block = int(np.searchsorted(fit.blocks, worst, side="right"))
+    inside = slice(int(fit.blocks[block - 1]), int(fit.blocks[block]))
+    return np.asarray(curves[:, worst] - curves[:, inside].mean(axis=1), dtype=np.float64)
 
 
 def paired_area_difference(

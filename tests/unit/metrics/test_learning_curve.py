@@ -6,7 +6,13 @@ from hypothesis.extra import numpy as hnp
 from scipy import integrate, stats
 
 from bayesgrid.errors import DataError
-from bayesgrid.metrics.learning_curve import area_under_curve, mean_over_rounds, paired_area_difference
+from bayesgrid.metrics.learning_curve import (
+    area_under_curve,
+    isotonic_violation,
+    isotonic_violation_by_seed,
+    mean_over_rounds,
+    paired_area_difference,
+)
 from bayesgrid.random_streams import random_stream
 
 LABELLED = [200, 250, 300, 420, 1000]
@@ -64,3 +70,46 @@ def test_paired_difference_removes_what_seeds_share():
 def test_malformed_input_is_a_data_error(call):
     with pytest.raises(DataError):
         call()
+
+
+def non_increasing_fit(curve):
+    """The min-max formula of Barlow et al.: min over starts of the max over ends of the mean from start to end."""
+    rounds = range(len(curve))
+    return np.array(
+        [min(max(np.mean(curve[s : t + 1]) for t in rounds if t >= r) for s in rounds if s <= r) for r in rounds]
+    )
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 9), elements=st.floats(-50, 50)))
+def test_the_violation_is_the_largest_rise_above_the_best_non_increasing_fit(curve):
+    wanted = float((curve - non_increasing_fit(curve)).max())
+    assert isotonic_violation(curve) == pytest.approx(wanted, abs=1e-9)
+    assert isotonic_violation(curve) >= -1e-12
+
+
+@given(hnp.arrays(np.float64, 6, elements=st.floats(-50, 50)))
+def test_a_curve_that_never_rises_has_no_violation(curve):
+    assert isotonic_violation(np.sort(curve)[::-1]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_single_bump_is_measured_from_the_mean_of_what_it_is_pooled_with():
+    assert isotonic_violation([3.0, 1.0, 2.0, 0.0]) == pytest.approx(0.5)
+    assert isotonic_violation([0.0, 0.0, 3.0]) == pytest.approx(2.0)
+
+
+@given(curves)
+def test_the_violations_of_seeds_average_to_that_of_the_mean_curve(values):
+    by_seed = isotonic_violation_by_seed(values)
+    assert by_seed.shape == (4,)
+    assert by_seed.mean() == pytest.approx(isotonic_violation(values.mean(axis=0)), abs=1e-9)
+
+
+def test_seeds_are_contrasted_at_the_round_where_their_mean_rises_most():
+    # The mean 2, 0, 3 rises most in the last round, which is pooled with the one before it.
+    assert isotonic_violation_by_seed([[2.0, 0.0, 6.0], [2.0, 0.0, 0.0]]).tolist() == pytest.approx([3.0, 0.0])
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [1.0, np.inf]])
+def test_curves_without_a_fit_are_refused(values):
+    with pytest.raises(DataError):
+        isotonic_violation(values)
