@@ -33,6 +33,7 @@ __all__ = ["DIAGNOSTIC_COLUMNS", "SCORE_COLUMNS", "choose_labels"]
 SCORE_COLUMNS = ("score_min", "score_median", "score_max", "score_ties", "score_nonfinite")
 """Spread of an agent's finite scores, how many repeat another one, and how many are not finite."""
 DIAGNOSTIC_COLUMNS = (
+    "score_candidates",
     "score_noise_floor",
     "grid_coverage",
     "score_aleatoric_correlation",
@@ -40,7 +41,8 @@ DIAGNOSTIC_COLUMNS = (
     "batch_similarity",
     "distinct_masks",
 )
-"""The quantities of :mod:`~bayesgrid.studies.regression.score_diagnostics`; NaN unless ``evaluation.diagnostics``."""
+"""How many candidates were scored, and the quantities of :mod:`~bayesgrid.studies.regression.score_diagnostics`;
+published if ``evaluation.diagnostics`` asks for them."""
 _REFERENCE_GRID = (0.1, 0.9)
 """The interval, for targets scaled to [0, 1], that the reference code reads densities on."""
 
@@ -107,6 +109,7 @@ def choose_labels(
         aleatoric, epistemic = spread_correlations(selection.scores, posterior)
         encodings = encode(networks[0], layout, features)
         columns |= {
+            "score_candidates": float(len(candidates)),
             "score_aleatoric_correlation": aleatoric,
             "score_epistemic_correlation": epistemic,
             "batch_similarity": batch_similarity(encodings[selection.chosen], encodings),

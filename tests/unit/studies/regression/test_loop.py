@@ -365,6 +365,7 @@ def test_diagnostics_are_published_when_asked_for(tmp_path: Path) -> None:
     assert (asked["score_noise_floor"].abs() < 1e-6).all(), "identical draws have no divergence"
     assert asked["score_epistemic_correlation"].median() > 0.5
     assert (asked["distinct_masks"] >= 2).all()
+    assert (asked["score_candidates"] == 50).all()
     plain = run_on_table(spec_of(**strong), table(), context_of(tmp_path / "plain"))
     assert plain.rounds is not None
     assert set(result.rounds) - set(plain.rounds) == set(DIAGNOSTIC_COLUMNS)
