@@ -204,6 +204,20 @@ def claims(
 
 
 @app.command()
+def preset(
+    search: Annotated[str, typer.Option("--from", help="Experiment of the study regression_search, finished.")],
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Print the best configurations of a hyperparameter search as a preset, for a file of config/presets."""
+    from bayesgrid.products import search_preset
+
+    root = _project(project)
+    plan = _plan(project, settings, [search])
+    sys.stdout.write(search_preset(plan, search, root / "results", _settings(project, settings).state_path(root)))
+
+
+@app.command()
 def status(
     project: ProjectOption = None,
     settings: SettingsOption = None,

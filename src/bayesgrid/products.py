@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
-from bayesgrid.errors import ConfigurationError, did_you_mean
+from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.grid.experiments import experiment_paths
 from bayesgrid.grid.plan import Plan, make_plan, require_notebook
 from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
-from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.collect import RunRecord, require_searches
 from bayesgrid.reporting.figures import render_notebook
 from bayesgrid.reporting.html_tables import html
+from bayesgrid.reporting.hyperparameter_presets import hyperparameter_preset
 from bayesgrid.reporting.table import Table
 from bayesgrid.reporting.table_files import markdown
 from bayesgrid.reporting.tables import build_table, render_partial, write_table
 from bayesgrid.store.atomic import write_text
 from bayesgrid.store.status import run_status
 
-__all__ = ["render_planned_figure", "run_records", "write_claims", "write_planned_table"]
+__all__ = ["render_planned_figure", "run_records", "search_preset", "write_claims", "write_planned_table"]
 
 
 def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: Path) -> list[RunRecord]:
@@ -70,6 +71,25 @@ def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
     }
     written = render_notebook(source, executed, parameters)
     return [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")] + list(written)
+
+
+def search_preset(plan: Plan, experiment: str, results: Path, state_root: Path) -> str:
+    """Return the best configurations of the hyperparameter search ``experiment`` as the YAML text of a preset.
+
+    Raises:
+        ConfigurationError: if the experiment is no search, or gives no single answer.
+        StateError: if a run is not finished, or a result file is missing or damaged.
+    """
+    records = run_records(plan, plan.experiments[experiment], results, state_root)
+    require_searches(records)
+    waiting = [run for run in records if not run.finished]
+    if waiting:
+        raise StateError(
+            f"{len(waiting)} of the {len(records)} runs of {experiment!r} are not finished",
+            given=", ".join(f"{run.run_id} ({run.state})" for run in waiting[:3]),
+            remedy="run the workflow to the end",
+        )
+    return hyperparameter_preset(records, experiment)
 
 
 def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem: Path) -> str:

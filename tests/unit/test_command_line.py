@@ -1,14 +1,16 @@
 """The command line on the repository itself."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from bayesgrid.cli import app
-from bayesgrid.errors import DataError
+from bayesgrid.errors import ConfigurationError, DataError, StateError
 from bayesgrid.grid.experiments import TableDefinition
 from bayesgrid.reporting.tables import table_kinds
 
@@ -71,7 +73,7 @@ def test_doctor_names_every_experiment_and_what_is_missing(monkeypatch, tmp_path
 def test_status_of_an_untouched_state_root_is_pending(monkeypatch, tmp_path):
     monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
     rows = json.loads(invoke("status", "-e", "balsa_paper", "--json"))
-    assert len(rows) == 576
+    assert len(rows) == 4 * 2 * 14 * 3 * 3
     assert not list(tmp_path.iterdir()), "looking must not write"
 
 
@@ -88,3 +90,53 @@ def test_prefetch_names_every_data_set_that_is_missing(monkeypatch, tmp_path):
     assert "sarcos" in str(done.exception)
     assert "regression/parkinsons/parkinsons_updrs.data" in done.output
     assert (tmp_path / "data").is_dir(), "what can be had is prepared all the same"
+
+
+@pytest.fixture
+def searched_project(tmp_path):
+    """A checkout's configuration with one hyperparameter search of seconds."""
+    shutil.copytree(REPOSITORY / "config" / "presets", tmp_path / "config" / "presets")
+    for name in ("datasets.yaml", "config.yaml"):
+        shutil.copy(REPOSITORY / "config" / name, tmp_path / "config" / name)
+    (tmp_path / "Snakefile").touch()
+    experiments = tmp_path / "config" / "experiments"
+    experiments.mkdir()
+    (experiments / "small_search.yaml").write_text(
+        "study: regression_search\ntitle: test\nseeds: 0-1\ngrid: {dataset: [bimodal_sine]}\n"
+        "set:\n"
+        "  labels: {initial: 20, budget: 20, validation_rows: 50}\n"
+        "  network: {hidden: [8, 8], head_hidden: [8]}\n"
+        "  training.max_epochs: 3\n"
+        "  configurations: 4\n"
+        "used_in: {tables: {found: {kind: hyperparameters}}}\n"
+    )
+    return tmp_path
+
+
+def test_a_search_becomes_a_preset_that_experiments_of_the_loop_can_name(searched_project):
+    at_project = ("--project", str(searched_project))
+    early = CliRunner().invoke(app, ["preset", "--from", "small_search", *at_project])
+    assert isinstance(early.exception, StateError)
+    assert "1 of the 1 runs of 'small_search' are not finished" in str(early.exception)
+
+    invoke("prepare", "bimodal_sine", *at_project)
+    invoke("run", "--job", invoke("plan", "show", "", "-e", "small_search", "--job", *at_project).strip(), *at_project)
+    invoke("table", "found", "-e", "small_search", *at_project)
+    found = pd.read_csv(searched_project / "results" / "tables" / "found.csv")
+    best = found.sort_values("validation_nll").iloc[0]
+
+    printed = invoke("preset", "--from", "small_search", *at_project)
+    (searched_project / "config" / "presets" / "found.yaml").write_text(printed)
+    (searched_project / "config" / "experiments" / "loop.yaml").write_text(
+        "study: regression\ntitle: test\nseeds: 0\npresets: [found]\n"
+        "grid: {dataset: [bimodal_sine], agent: [random]}\nset: {labels: {initial: 20, budget: 50}}\n"
+    )
+    shown = json.loads(invoke("plan", "show", "", "-e", "loop", *at_project))
+    for key in ("learning_rate", "weight_decay", "dropout"):
+        assert shown["parameters"]["training"][key] == pytest.approx(best[key], rel=1e-12)
+
+
+def test_a_preset_from_an_experiment_that_is_no_search_is_refused():
+    done = CliRunner().invoke(app, ["preset", "--from", "demo"])
+    assert isinstance(done.exception, ConfigurationError)
+    assert "study regression_search" in str(done.exception)

@@ -43,7 +43,19 @@ class Override(Parameters):
 class TableDefinition(Parameters):
     """A table that the runs of the experiments naming it are aggregated into."""
 
-    kind: Literal["agent_ranks", "labels_to_target", "learning_curve_summary", "learning_curves", "run_overview"]
+    kind: Literal[
+        "agent_ranks",
+        "hyperparameters",
+        "labels_to_target",
+        "learning_curve_summary",
+        "learning_curves",
+        "mode_comparison",
+        "query_size",
+        "run_overview",
+        "score_diagnostics",
+        "training_ablation",
+        "win_probability",
+    ]
     """What the table shows; the kinds are those of ``bayesgrid.reporting.tables``."""
     options: dict[str, Any] = {}
     """Options of the kind, such as the agent that differences are taken to."""

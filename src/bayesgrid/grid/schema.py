@@ -64,8 +64,20 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
             leaves.update(_leaves(annotation, f"{prefix}{name}."))
         else:
             # The whole model's schema holds the constraints and docstrings that a bare annotation lacks.
-            leaves[f"{prefix}{name}"] = model.model_json_schema()["properties"][name]
+            schema = model.model_json_schema()
+            leaves[f"{prefix}{name}"] = _inlined(schema["properties"][name], schema.get("$defs", {}))
     return leaves
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return ``schema`` with its references replaced: where it is put, they would point nowhere."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def _groups(specification: type[RunSpec]) -> dict[str, Any]:

@@ -34,7 +34,14 @@ from bayesgrid.reporting.grouped_curves import (
     grouped_curves,
     partial_notes,
 )
-from bayesgrid.reporting.names import METRICS, agent_label, dataset_label, metric_label, state_label
+from bayesgrid.reporting.names import (
+    METRICS,
+    agent_label,
+    agent_with_state,
+    dataset_label,
+    metric_label,
+    seeds_text,
+)
 from bayesgrid.reporting.table import Cell, Section, Table, number
 
 __all__ = ["agent_ranks"]
@@ -263,9 +270,7 @@ def _shown_row(record: Mapping[str, Any], is_reference: bool) -> tuple[Cell, ...
     def value(name: str) -> float:
         return float(record.get(name, math.nan))
 
-    label = agent_label(record["agent"])
-    if record["state"] != "done":
-        label += f" ({', '.join(map(state_label, record['state'].split(', ')))})"
+    label = agent_with_state(record["agent"], record["state"])
     if "mean_rank" not in record:
         return (Cell(label), *[Cell("—")] * 7)
     if is_reference:
@@ -312,13 +317,11 @@ def _heading(metric: str, comparison: _Comparison, records: Mapping[str, Mapping
     if record is None:
         return f"{metric_label(metric)} · no group in which two agents have finished"
     data_sets = len(comparison.seeds)
-    counts = sorted({len(seeds) for seeds in comparison.seeds.values()})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     parts = [
         metric_label(metric),
         _counted(data_sets, "data set"),
         f"{len(comparison.agents)} agents",
-        f"{seeds} seed{'s' if counts[-1] > 1 else ''}",
+        seeds_text(map(len, comparison.seeds.values())),
     ]
     if data_sets > 1:
         parts += [

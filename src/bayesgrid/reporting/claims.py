@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import Parameters, flatten, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
-from bayesgrid.reporting.collect import RunRecord, collect_rounds
+from bayesgrid.reporting.collect import RunRecord, buys_no_labels, collect_rounds
 from bayesgrid.reporting.comparisons import Comparison, Rounds, Undecidable, judge
 from bayesgrid.reporting.table import MINUS, Cell, Section, Table
 
 __all__ = ["Claim", "ClaimTest", "claims_table", "evaluate_claims", "load_claims"]
 
-SourceKind = Literal["paper", "author_log", "figure_read_by_eye", "third_party", "derivation"]
+SourceKind = Literal["paper", "author_log", "figure_read_by_eye", "third_party", "derivation", "expectation"]
 
 _SOURCE_KINDS = {
     "paper": "paper",
@@ -24,6 +24,7 @@ _SOURCE_KINDS = {
     "figure_read_by_eye": "read off a figure",
     "third_party": "third party",
     "derivation": "derivation",
+    "expectation": "own expectation",
 }
 _COLUMNS = [
     "claim",
@@ -67,7 +68,8 @@ class Claim(Parameters):
     source: str
     """Where it was published: work, and place in it."""
     source_kind: SourceKind
-    """How the number got here; ``derivation`` marks what follows from published definitions."""
+    """How the number got here; ``derivation`` marks what follows from published definitions,
+    ``expectation`` what this project expects of its own recipe and nobody published."""
     published: dict[str, float] = {}
     """The published numbers by what they are of."""
     comparison: Comparison
@@ -193,6 +195,7 @@ def _rounds(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> Rounds:
         for run in runs
         if run.study == claim.study
         and test.experiment in run.experiments
+        and not buys_no_labels(run)
         and run.spec.get("architecture") == claim.comparison.architecture
         and all(flatten(run.spec).get(key) == value for key, value in test.where.items())
     ]

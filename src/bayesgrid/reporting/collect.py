@@ -18,17 +18,35 @@ from bayesgrid.metrics.checked_arrays import FloatArray
 __all__ = [
     "GROUP_COLUMNS",
     "RunRecord",
+    "buys_no_labels",
     "cell_of_run",
+    "collect_configurations",
     "collect_manifests",
     "collect_metrics",
     "collect_rounds",
     "count_test_rows",
     "final_scores",
+    "require_searches",
     "variants",
 ]
 
 GROUP_COLUMNS = ("dataset", "architecture", "query_size", "variant")
 """Agents are compared, and paired by seed, within one combination of these."""
+
+SEARCH_STUDY = "regression_search"
+"""The study whose predictions are one line per configuration and seed."""
+_SEARCH_COLUMNS = (
+    "seed",
+    "configuration",
+    "name",
+    "origin",
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "validation_nll",
+    "epochs",
+    "allowed",
+)
 
 _REMEDY = "delete the file and start the workflow again: it is published anew from the run's state, or computed again"
 
@@ -74,26 +92,39 @@ def cell_of_run(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def variants(runs: Sequence[RunRecord]) -> dict[str, str]:
+def buys_no_labels(run: RunRecord) -> bool:
+    """Return whether the run fits once, to the labels it starts with: an upper bound when these are all labels."""
+    return flatten(run.spec).get("labels.budget") == 0
+
+
+def variants(runs: Sequence[RunRecord], *, apart_from: Sequence[str] = ()) -> dict[str, str]:
     """Return for each run id the hyperparameters that tell it from runs of the same cell, as ``key=value, ...``.
 
     Empty when the cell's axes tell all runs apart, as in most experiments; an ablation of, say, the warm start gives
-    ``training.warm_start=continue``.
+    ``training.warm_start=continue``. ``mode`` is named wherever runs differ in it, in one cell or not, and stands for
+    all the values it brings along. Runs that buy no labels are told apart among themselves.
+
+    Args:
+        runs: the runs of one table.
+        apart_from: dotted keys that the table has as axes of its own, and so does not name here.
     """
     flat = {run.run_id: {k: v for k, v in flatten(run.spec).items() if k != "seeds"} for run in runs}
     by_cell: dict[tuple[Any, ...], list[str]] = {}
     for run in runs:
-        by_cell.setdefault((run.study, *cell_of_run(run).values()), []).append(run.run_id)
-    varying = sorted(
-        {
-            key
-            for members in by_cell.values()
-            for key in flat[members[0]]
-            if any(flat[member].get(key) != flat[members[0]][key] for member in members[1:])
-        }
-    )
+        axes = [flat[run.run_id].get(key) for key in ("mode", *apart_from)]
+        cell = (run.study, buys_no_labels(run), *cell_of_run(run).values(), *map(str, axes))
+        by_cell.setdefault(cell, []).append(run.run_id)
+    varying = {
+        key
+        for members in by_cell.values()
+        for key in flat[members[0]]
+        if any(flat[member].get(key) != flat[members[0]][key] for member in members[1:])
+    }
+    if len({str(parameters.get("mode")) for parameters in flat.values()}) > 1:
+        varying.add("mode")
+    named = sorted(varying - set(apart_from))
     return {
-        identity: ", ".join(f"{key}={parameters[key]}" for key in varying if key in parameters)
+        identity: ", ".join(f"{key}={parameters[key]}" for key in named if key in parameters)
         for identity, parameters in flat.items()
     }
 
@@ -107,7 +138,9 @@ def collect_rounds(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """
     frame = _collect(runs, "rounds.parquet", ("seed", "labelled"))
     keys = [*GROUP_COLUMNS, "agent", "seed", "labelled"]
-    twice = frame.duplicated(keys, keep=False)
+    # A fit to all labels at once may end where a curve does.
+    single = frame["run_id"].isin([run.run_id for run in runs if buys_no_labels(run)])
+    twice = frame.assign(single=single).duplicated([*keys, "single"], keep=False)
     if twice.any():
         first = frame[twice].iloc[0]
         same = frame[twice & (frame["seed"] == first["seed"]) & (frame["agent"] == first["agent"])]
@@ -127,6 +160,29 @@ def collect_metrics(runs: Sequence[RunRecord]) -> pd.DataFrame:
         StateError: if a file is missing or damaged, or lacks a column of the tidy schema.
     """
     return _collect(runs, "metrics.parquet", ("seed", "split", "metric", "value"))
+
+
+def collect_configurations(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return the evaluated configurations of all hyperparameter searches in ``runs``, behind the columns of their cell.
+
+    Raises:
+        ConfigurationError: if a run is no search.
+        StateError: if a file is missing or damaged.
+    """
+    require_searches(runs)
+    return _collect(runs, "predictions.parquet", _SEARCH_COLUMNS)
+
+
+def require_searches(runs: Sequence[RunRecord]) -> None:
+    """Raise ConfigurationError if one of ``runs`` is no hyperparameter search."""
+    others = [run for run in runs if run.study != SEARCH_STUDY]
+    if others:
+        raise ConfigurationError(
+            "the run is no hyperparameter search",
+            where=others[0].run_id,
+            given=f"study {others[0].study}",
+            allowed=f"study {SEARCH_STUDY}",
+        )
 
 
 def collect_manifests(runs: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:

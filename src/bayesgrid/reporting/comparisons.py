@@ -17,6 +17,7 @@ from scipy import stats
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.metrics.checked_arrays import FloatArray
+from bayesgrid.metrics.learning_curve import isotonic_violation_by_seed
 from bayesgrid.reporting.agent_curves import AgentCurves, agent_curves, interval_over_seeds
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Change",
     "Comparison",
     "Equal",
+    "IsotonicViolation",
     "Measurement",
     "Ordering",
     "SameRanking",
+    "ScoreBound",
     "Undecidable",
     "Value",
     "Verdict",
@@ -143,6 +146,38 @@ class SameRanking(_OnDataset):
         return self.agents
 
 
+class ScoreBound(_OnDataset):
+    """An agent's scores are no larger than ``bound`` in absolute value, in any round of any seed.
+
+    Reproduced or not reproduced. Scores that are not finite have no size and do not count.
+    """
+
+    kind: Literal["score_bound"]
+    agent: str
+    bound: float = Field(gt=0)
+
+    def agents_involved(self) -> tuple[str, ...]:
+        """Return the agent."""
+        return (self.agent,)
+
+
+class IsotonicViolation(_OnDataset):
+    """No agent's mean curve rises by ``bound`` or more above its best non-increasing fit.
+
+    Reproduced if for every agent the interval of the rise, over seeds at the round where its mean curve rises most,
+    lies below the bound; not reproduced if that of some agent lies above it; otherwise within interval.
+    """
+
+    kind: Literal["isotonic_violation"]
+    metric: Metric
+    agents: Annotated[tuple[str, ...], Field(min_length=1)]
+    bound: float = Field(gt=0)
+
+    def agents_involved(self) -> tuple[str, ...]:
+        """Return all agents."""
+        return self.agents
+
+
 class BestRank(Parameters):
     """An agent has the lowest mean rank over data sets.
 
@@ -171,7 +206,8 @@ class BestRank(Parameters):
 
 
 Comparison: TypeAlias = Annotated[
-    Ordering | Value | Change | Equal | SameRanking | BestRank, Field(discriminator="kind")
+    Ordering | Value | Change | Equal | SameRanking | ScoreBound | IsotonicViolation | BestRank,
+    Field(discriminator="kind"),
 ]
 
 
@@ -208,6 +244,10 @@ def judge(comparison: Comparison, rounds: Rounds) -> Measurement:
             return _judge_equal(comparison, rounds)
         case SameRanking():
             return _judge_same_ranking(comparison, rounds)
+        case ScoreBound():
+            return _judge_score_bound(comparison, rounds)
+        case IsotonicViolation():
+            return _judge_isotonic_violation(comparison, rounds)
         case BestRank():
             return _judge_best_rank(comparison, rounds)
 
@@ -294,6 +334,30 @@ def _judge_same_ranking(claim: SameRanking, rounds: Rounds) -> Measurement:
     return Measurement(verdict, finding, Interval(tau, float("nan"), float("nan")), seeds)
 
 
+def _judge_score_bound(claim: ScoreBound, rounds: Rounds) -> Measurement:
+    frame = rounds[claim.cells()[0]]
+    missing = [name for name in ("score_min", "score_max") if name not in frame]
+    if missing:
+        raise Undecidable(f"the rounds do not record {', '.join(missing)}")
+    sizes = frame[["score_min", "score_max"]].abs().max(axis=1)
+    known = sizes[np.isfinite(sizes)]
+    if known.empty:
+        raise Undecidable(f"no round of {claim.agent} has a finite score")
+    largest = float(known.max())
+    verdict: Verdict = "reproduced" if largest <= claim.bound else "not reproduced"
+    finding = f"largest absolute score {largest:.2g} in {len(known)} rounds"
+    return Measurement(verdict, finding, Interval(largest, float("nan"), float("nan")), frame["seed"].nunique())
+
+
+def _judge_isotonic_violation(claim: IsotonicViolation, rounds: Rounds) -> Measurement:
+    aligned = _aligned(rounds, claim.cells(), [claim.metric], same_labels=False)
+    rises = [interval_over_seeds(isotonic_violation_by_seed(curves.by_metric[claim.metric])) for curves in aligned]
+    verdict = _all_sides(rises, below=claim.bound)
+    worst = max(range(len(rises)), key=lambda position: rises[position].estimate)
+    finding = f"largest rise {_text(rises[worst])}, of {claim.agents[worst]}"
+    return Measurement(verdict, finding, rises[worst], len(aligned[0].seeds))
+
+
 def _judge_best_rank(claim: BestRank, rounds: Rounds) -> Measurement:
     cells = claim.cells()
     agents = (claim.agent, *claim.others)
@@ -304,12 +368,7 @@ def _judge_best_rank(claim: BestRank, rounds: Rounds) -> Measurement:
     gaps = [interval_over_seeds(ranks[0] - ranks[position]) for position in range(1, len(agents))]
     # The rival that comes closest decides.
     closest = max(range(len(gaps)), key=lambda position: gaps[position].estimate)
-    verdicts = [_side(gap, below=0.0) for gap in gaps]
-    verdict: Verdict = "reproduced"
-    if "not reproduced" in verdicts:
-        verdict = "not reproduced"
-    elif "within interval" in verdicts:
-        verdict = "within interval"
+    verdict = _all_sides(gaps, below=0.0)
     rival = f"difference to {claim.others[closest]} {_text(gaps[closest])}"
     finding = f"mean rank {ranks[0].mean():.2f} of {len(agents)}; {rival}"
     return Measurement(verdict, finding, gaps[closest], ranks.shape[1])
@@ -341,6 +400,13 @@ def _side(interval: Interval, *, below: float) -> Verdict:
     if interval.upper < below:
         return "reproduced"
     return "within interval" if interval.lower < below else "not reproduced"
+
+
+def _all_sides(intervals: list[Interval], *, below: float) -> Verdict:
+    verdicts = [_side(interval, below=below) for interval in intervals]
+    if "not reproduced" in verdicts:
+        return "not reproduced"
+    return "within interval" if "within interval" in verdicts else "reproduced"
 
 
 def _text(interval: Interval) -> str:

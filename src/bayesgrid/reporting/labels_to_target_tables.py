@@ -12,7 +12,7 @@ from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord
 from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
-from bayesgrid.reporting.names import agent_label, metric_label, state_label
+from bayesgrid.reporting.names import agent_label, agent_with_state, metric_label, seeds_text
 from bayesgrid.reporting.table import Cell, Section, Table, number
 
 __all__ = ["labels_to_target_table"]
@@ -46,7 +46,7 @@ def labels_to_target_table(runs: Sequence[RunRecord], options: Mapping[str, Any]
         rows += records.values()
         shown = tuple(
             (
-                Cell(_name(agent, state)),
+                Cell(agent_with_state(agent, state)),
                 *(Cell(text) for m in TARGET_METRICS for text in _texts(records[agent, m], agent == reference)),
             )
             for agent, state in group.states.items()
@@ -137,17 +137,10 @@ def _texts(record: Mapping[str, Any], is_reference: bool) -> tuple[str, str, str
     return labels, ratio, "—" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
-def _name(agent: str, state: str) -> str:
-    if state == "done":
-        return agent_label(agent)
-    return f"{agent_label(agent)} ({', '.join(map(state_label, state.split(', ')))})"
-
-
 def _heading(group: GroupOfAgents, records: Sequence[Mapping[str, Any]], reference: str) -> str:
-    counts = sorted({record["seeds"] for record in records if record["seeds"]})
-    if not counts:
+    seeds = seeds_text(record["seeds"] for record in records if record["seeds"])
+    if not seeds:
         return group.heading
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     targets = {r["metric"]: r["target"] for r in records if r["agent"] == reference and not math.isnan(r["target"])}
     parts = [f"target {metric_label(metric)} {number(target, 4)}" for metric, target in targets.items()]
-    return " · ".join([group.heading, f"{seeds} seed{'s' if counts[-1] > 1 else ''}", *parts])
+    return " · ".join([group.heading, seeds, *parts])

@@ -8,34 +8,26 @@ too few for the latter (:mod:`bayesgrid.metrics.bootstrap`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayesgrid.errors import ConfigurationError, StateError, nearest_name
+from bayesgrid.errors import StateError
 from bayesgrid.metrics.bootstrap import Interval, hierarchical_interval
 from bayesgrid.metrics.checked_arrays import FloatArray
 from bayesgrid.metrics.multiple_comparisons import holm_adjusted, paired_p_value
 from bayesgrid.random_streams import random_stream
-from bayesgrid.reporting.agent_curves import LEVEL, AgentCurves, agent_curves, interval_over_seeds
-from bayesgrid.reporting.collect import (
-    GROUP_COLUMNS,
-    RunRecord,
-    cell_of_run,
-    collect_metrics,
-    collect_rounds,
-    count_test_rows,
-    final_scores,
-    variants,
-)
-from bayesgrid.reporting.names import METRICS, agent_label, dataset_label, group_heading, metric_label, state_label
+from bayesgrid.reporting.agent_curves import LEVEL, AgentCurves, interval_over_seeds, paired_curves
+from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord, collect_metrics, count_test_rows, final_scores
+from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
+from bayesgrid.reporting.names import METRICS, agent_label, dataset_label, metric_label, state_label
 from bayesgrid.reporting.table import Cell, Section, Table, decimals_for, number_with_interval
 
-__all__ = ["learning_curve_summary", "learning_curves"]
+__all__ = ["UPPER_BOUND", "learning_curve_summary", "learning_curves"]
 
-Group: TypeAlias = tuple[str, str, int, str]
-
+UPPER_BOUND = "all_labels"
+"""What stands in the column ``agent`` for runs that fit once, to all labels."""
 SIGNIFICANCE = 0.05
 SHOWN_POINTS = 5
 """Numbers of labels at which the Markdown and LaTeX form of the curves shows values."""
@@ -65,32 +57,31 @@ def learning_curve_summary(runs: Sequence[RunRecord], options: Mapping[str, Any]
         StateError: if a result file is missing, damaged or incomplete.
     """
     reference = _reference_agent(options)
-    plan = _Plan(runs)
-    rows: list[dict[str, Any]] = []
-    sections = []
-    for group in plan.groups:
-        records = _summary_records(plan, group, reference)
-        rows += [
-            {**dict(zip(GROUP_COLUMNS, group, strict=True)), **record, "test_rows": plan.test_rows[group]}
-            | {"state": plan.state(group, record["agent"])}
-            for record in records
-        ]
-        rows += plan.holes(group)
-        sections.append(Section(plan.heading(group), _summary_rows(plan, group, records, reference)))
+    groups = grouped_curves(runs, list(METRICS), finite=True)
+    records = [[*_summary_records(group, reference), *_bound_records(group)] for group in groups]
+    sections = [
+        Section(_heading(group), _summary_rows(group, own, reference))
+        for group, own in zip(groups, records, strict=True)
+    ]
     notes = [
         "Area: trapezoid area under the curve over the number of labels, divided by the labels bought. "
         "Final: after the last query. Lower is better; the best mean of each column is bold.",
-        *_interval_notes(plan),
+        *_interval_notes(groups),
         "Final values: for new seeds and new test rows (hierarchical bootstrap over seeds, then rows).",
         f"Δ: area minus that of {agent_label(reference)}, paired by seed; "
         f"† Holm-adjusted p < {SIGNIFICANCE} over the agents of a section.",
+        *_bound_notes(groups),
         *_leak_notes(runs),
-        *plan.notes(),
+        *partial_notes(runs),
     ]
     shown = [metric_label(metric) for metric in METRICS]
     columns = ("Agent", *(f"{c} {m}" for m in shown for c in ("Area", "Δ")), *(f"Final {m}" for m in shown))
     return Table(
-        _frame(rows), columns, tuple(sections), "Active learning: areas under the learning curves", tuple(notes)
+        _frame(_rows(groups, records)),
+        columns,
+        tuple(sections),
+        "Active learning: areas under the learning curves",
+        tuple(notes),
     )
 
 
@@ -104,136 +95,98 @@ def learning_curves(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Ta
         StateError: if a result file is missing, damaged or incomplete.
     """
     reference = _reference_agent(options)
-    plan = _Plan(runs)
-    rows: list[dict[str, Any]] = []
-    sections = []
-    for group in plan.groups:
-        records = _curve_records(plan.curves[group], reference)
-        rows += [
-            {**dict(zip(GROUP_COLUMNS, group, strict=True)), **record, "test_rows": plan.test_rows[group]}
-            | {"state": plan.state(group, record["agent"])}
-            for record in records
-        ]
-        rows += plan.holes(group)
-        sections.append(Section(plan.heading(group), _curve_rows(plan, group, records)))
+    groups = grouped_curves(runs, list(METRICS), finite=True)
+    records = [[*_curve_records(group.curves, reference), *_bound_records(group)] for group in groups]
+    sections = [Section(_heading(group), _curve_rows(group, own)) for group, own in zip(groups, records, strict=True)]
     notes = (
         f"At {SHOWN_POINTS} of the recorded numbers of labels. Lower is better; the best mean at each is bold.",
-        *_interval_notes(plan),
-        *plan.notes(),
+        *_interval_notes(groups),
+        *_bound_notes(groups),
+        *partial_notes(runs),
     )
     columns = ("Labels", "Agent", *(metric_label(metric) for metric in METRICS))
-    return Table(_frame(rows), columns, tuple(sections), "Active learning: learning curves", notes)
+    return Table(_frame(_rows(groups, records)), columns, tuple(sections), "Active learning: learning curves", notes)
 
 
-class _Plan:
-    """The runs sorted into groups and agents, with the curves of those that are finished."""
-
-    def __init__(self, runs: Sequence[RunRecord]) -> None:
-        self.members: dict[Group, dict[str, list[RunRecord]]] = {}
-        label = variants(runs)
-        for run in runs:
-            cell = cell_of_run(run)
-            absent = [key for key, value in cell.items() if value is None]
-            if absent:
-                raise ConfigurationError(
-                    f"a learning-curve table needs runs with {', '.join(absent)}",
-                    where=run.run_id,
-                    given=f"study {run.study!r}",
-                )
-            group = (cell["dataset"], cell["architecture"], cell["query_size"], label[run.run_id])
-            self.members.setdefault(group, {}).setdefault(cell["agent"], []).append(run)
-        finished = [run for run in runs if run.finished]
-        rounds = collect_rounds(finished) if finished else None
-        self.groups = list(self.members)
-        self.curves: dict[Group, dict[str, AgentCurves]] = {}
-        self.test_rows: dict[Group, int | None] = {}
-        for group, agents in self.members.items():
-            done = [run for members in agents.values() for run in members if run.finished]
-            self.test_rows[group] = count_test_rows(done[0]) if done else None
-            self.curves[group] = {}
-            for agent, members in agents.items():
-                identities = [run.run_id for run in members if run.finished]
-                if rounds is not None and identities:
-                    own = rounds[rounds["run_id"].isin(identities)]
-                    self.curves[group][agent] = agent_curves(own, list(METRICS), where=", ".join(identities))
-
-    def final_scores(self, group: Group, agent: str) -> dict[str, FloatArray]:
-        """Return the scores of every seed on every test row after the last round, ``[S, N]`` for each metric.
-
-        Raises:
-            StateError: if their means are not the metrics of the last round.
-        """
-        runs = [run for run in self.members[group][agent] if run.finished]
-        curves = self.curves[group][agent]
-        scores = final_scores(runs, curves.seeds)
-        for metric in METRICS:
-            if not np.allclose(scores[metric].mean(axis=1), curves.by_metric[metric][:, -1], rtol=1e-4, atol=1e-6):
-                raise StateError(
-                    f"predictions and rounds disagree on the final {metric}",
-                    where=", ".join(str(run.folder) for run in runs),
-                    remedy="the files come from different computations: delete the folder and start the workflow again",
-                )
-        return scores
-
-    def state(self, group: Group, agent: str) -> str:
-        """Return ``done``, or the states of the agent's unfinished runs."""
-        waiting = dict.fromkeys(run.state for run in self.members[group][agent] if not run.finished)
-        return ", ".join(waiting) or "done"
-
-    def name(self, group: Group, agent: str) -> str:
-        """Return the agent's label, with its seeds when they are not all there."""
-        members = self.members[group][agent]
-        if all(run.finished for run in members):
-            return agent_label(agent)
-        states = ", ".join(state_label(state) for state in self.state(group, agent).split(", "))
-        planned = sum(len(run.spec.get("seeds", ())) for run in members)
-        return f"{agent_label(agent)} ({len(self.curves[group][agent].seeds)} of {planned} seeds; {states})"
-
-    def holes(self, group: Group) -> list[dict[str, Any]]:
-        """Return a row without numbers for each agent without a finished run."""
-        cell = dict(zip(GROUP_COLUMNS, group, strict=True))
-        missing = [agent for agent in self.members[group] if agent not in self.curves[group]]
-        return [{**cell, "agent": agent, "seeds": 0, "state": self.state(group, agent)} for agent in missing]
-
-    def hole_rows(self, group: Group, before: int, columns: int) -> dict[str, tuple[Cell, ...]]:
-        """Return the shown form of :meth:`holes` by agent: ``before`` empty cells, agent, state, empty cells."""
-        rows = {}
-        for hole in self.holes(group):
-            state = ", ".join(state_label(part) for part in hole["state"].split(", "))
-            cells = [*[""] * before, agent_label(hole["agent"]), f"({state})"]
-            rows[hole["agent"]] = tuple(Cell(text) for text in [*cells, *[""] * (columns - len(cells))])
-        return rows
-
-    def heading(self, group: Group) -> str:
-        """Return the group's name with its labels, seeds and test rows."""
-        parts = [group_heading(*group)]
-        curves = list(self.curves[group].values())
-        if curves:
-            first, last = min(c.labelled[0] for c in curves), max(c.labelled[-1] for c in curves)
-            counts = sorted({len(c.seeds) for c in curves})
-            seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-            parts.append(f"{first:,} to {last:,} labels · {seeds} seed{'s' if counts[-1] > 1 else ''}")
-        if self.test_rows[group] is not None:
-            parts.append(f"{self.test_rows[group]:,} test rows")
-        return " · ".join(parts)
-
-    def notes(self) -> list[str]:
-        """Return what a reader of a partial table must know."""
-        runs = [run for agents in self.members.values() for members in agents.values() for run in members]
-        waiting = sum(not run.finished for run in runs)
-        return [f"Partial: {waiting} of {len(runs)} runs are not finished."] if waiting else []
+def _test_rows(group: GroupOfAgents) -> int | None:
+    done = [run for members in group.members.values() for run in members if run.finished]
+    return count_test_rows(done[0]) if done else None
 
 
-def _reference_agent(options: Mapping[str, Any]) -> str:
-    for key in options:
-        if key != "reference_agent":
-            suggestion = nearest_name(key, ["reference_agent"])
-            raise ConfigurationError(
-                f"unknown option {key!r} of the table",
-                allowed="reference_agent",
-                remedy=f"did you mean {suggestion!r}?" if suggestion else None,
+def _heading(group: GroupOfAgents) -> str:
+    rows = _test_rows(group)
+    return " · ".join(part for part in (group.heading, group.extent, f"{rows:,} test rows" if rows else "") if part)
+
+
+def _name(group: GroupOfAgents, agent: str) -> str:
+    """Return the agent's label, with its seeds when they are not all there."""
+    members = group.members[agent]
+    if all(run.finished for run in members):
+        return agent_label(agent)
+    states = ", ".join(map(state_label, group.states[agent].split(", ")))
+    planned = sum(len(run.spec.get("seeds", ())) for run in members)
+    return f"{agent_label(agent)} ({len(group.curves[agent].seeds)} of {planned} seeds; {states})"
+
+
+def _rows(groups: Sequence[GroupOfAgents], records: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the rows of the data: each group's records, then a row without numbers for each agent without a run."""
+    rows: list[dict[str, Any]] = []
+    for group, own in zip(groups, records, strict=True):
+        states, test_rows = {**group.states, UPPER_BOUND: "done"}, _test_rows(group)
+        rows += [{**group.cell, **r, "test_rows": test_rows, "state": states[r["agent"]]} for r in own]
+        rows += [
+            {**group.cell, "agent": agent, "seeds": 0, "state": state}
+            for agent, state in states.items()
+            if agent not in group.curves and agent != UPPER_BOUND
+        ]
+    return rows
+
+
+def _hole_rows(group: GroupOfAgents, before: int, columns: int) -> dict[str, tuple[Cell, ...]]:
+    """Return the shown row of each agent without a finished run: ``before`` empty cells, agent, state, empty cells."""
+    rows = {}
+    for agent, state in group.states.items():
+        if agent not in group.curves:
+            states = ", ".join(map(state_label, state.split(", ")))
+            cells = [*[""] * before, agent_label(agent), f"({states})"]
+            rows[agent] = tuple(Cell(text) for text in [*cells, *[""] * (columns - len(cells))])
+    return rows
+
+
+def _bound_records(group: GroupOfAgents) -> list[dict[str, Any]]:
+    bound = group.upper_bound
+    if bound is None:
+        return []
+    return [
+        _record(
+            UPPER_BOUND,
+            metric,
+            "upper_bound",
+            bound.labelled[0],
+            interval_over_seeds(bound.by_metric[metric][:, 0]),
+            len(bound.seeds),
+        )
+        for metric in METRICS
+    ]
+
+
+def _final_scores(group: GroupOfAgents, agent: str) -> dict[str, FloatArray]:
+    """Return the scores of every seed on every test row after the last round, ``[S, N]`` for each metric.
+
+    Raises:
+        StateError: if their means are not the metrics of the last round.
+    """
+    runs = [run for run in group.members[agent] if run.finished]
+    curves = group.curves[agent]
+    scores = final_scores(runs, curves.seeds)
+    for metric in METRICS:
+        if not np.allclose(scores[metric].mean(axis=1), curves.by_metric[metric][:, -1], rtol=1e-4, atol=1e-6):
+            raise StateError(
+                f"predictions and rounds disagree on the final {metric}",
+                where=", ".join(str(run.folder) for run in runs),
+                remedy="the files come from different computations: delete the folder and start the workflow again",
             )
-    return str(options.get("reference_agent", "random"))
+    return scores
 
 
 def _leak_notes(runs: Sequence[RunRecord]) -> list[str]:
@@ -254,8 +207,18 @@ def _leak_notes(runs: Sequence[RunRecord]) -> list[str]:
     return notes
 
 
-def _interval_notes(plan: _Plan) -> list[str]:
-    counts = {len(curves.seeds) for agents in plan.curves.values() for curves in agents.values()}
+def _reference_agent(options: Mapping[str, Any]) -> str:
+    return str(checked_options(options, {"reference_agent": "random"})["reference_agent"])
+
+
+def _bound_notes(groups: Sequence[GroupOfAgents]) -> list[str]:
+    if all(group.upper_bound is None for group in groups):
+        return []
+    return [f"{agent_label(UPPER_BOUND)}: one fit to all training rows, with as many seeds as its run has."]
+
+
+def _interval_notes(groups: Sequence[GroupOfAgents]) -> list[str]:
+    counts = {len(curves.seeds) for group in groups for curves in group.curves.values()}
     notes = ["NLL in nats, CRPS and MAE in units of the target, all for targets scaled to [0, 1] by the training rows."]
     if counts - {1}:
         notes.append(
@@ -283,9 +246,9 @@ def _record(
     }
 
 
-def _summary_records(plan: "_Plan", group: Group, reference: str) -> list[dict[str, Any]]:
-    curves = plan.curves[group]
-    final = {agent: plan.final_scores(group, agent) for agent in curves}
+def _summary_records(group: GroupOfAgents, reference: str) -> list[dict[str, Any]]:
+    curves = group.curves
+    final = {agent: _final_scores(group, agent) for agent in curves}
     other = curves.get(reference)
     records: list[dict[str, Any]] = []
     for metric in METRICS:
@@ -342,10 +305,11 @@ def _curve_records(curves: Mapping[str, AgentCurves], reference: str) -> list[di
     for agent, own in curves.items():
         if other is None or agent == reference or own.labelled != other.labelled:
             continue
-        seeds = [seed for seed in own.seeds if seed in other.seeds]
-        if not seeds:
+        pair = paired_curves(own, other)
+        if pair is None:
             continue
-        left, right = own.of_seeds(seeds), other.of_seeds(seeds)
+        left, right = pair
+        seeds = left.seeds
         for metric in METRICS:
             gaps = left.by_metric[metric] - right.by_metric[metric]
             for position, count in enumerate(own.labelled):
@@ -355,11 +319,11 @@ def _curve_records(curves: Mapping[str, AgentCurves], reference: str) -> list[di
 
 
 def _summary_rows(
-    plan: _Plan, group: Group, records: Sequence[Mapping[str, Any]], reference: str
+    group: GroupOfAgents, records: Sequence[Mapping[str, Any]], reference: str
 ) -> tuple[tuple[Cell, ...], ...]:
     wanted = [(m, q) for m in METRICS for q in ("area", "area_difference")] + [(m, "final") for m in METRICS]
     found = {(r["agent"], r["metric"], r["quantity"]): r for r in records}
-    agents = list(plan.curves[group])
+    agents = list(group.curves)
     columns: list[list[Cell]] = []
     for metric, quantity in wanted:
         own = [found.get((agent, metric, quantity)) for agent in agents]
@@ -367,27 +331,40 @@ def _summary_rows(
         if quantity == "area_difference":
             cells = [Cell("0") if a == reference and len(agents) > 1 else c for a, c in zip(agents, cells, strict=True)]
         columns.append(cells)
-    rows = {a: (Cell(plan.name(group, a)), *cells) for a, cells in zip(agents, zip(*columns, strict=True), strict=True)}
-    rows.update(plan.hole_rows(group, 0, len(wanted) + 1))
-    return tuple(rows[agent] for agent in plan.members[group])
+    rows = {a: (Cell(_name(group, a)), *cells) for a, cells in zip(agents, zip(*columns, strict=True), strict=True)}
+    rows.update(_hole_rows(group, 0, len(wanted) + 1))
+    return (*(rows[agent] for agent in group.members), *_bound_rows(found, len(wanted) - len(METRICS)))
 
 
-def _curve_rows(plan: _Plan, group: Group, records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Cell, ...], ...]:
-    counts = sorted({record["labelled"] for record in records})
+def _bound_rows(found: Mapping[tuple[str, str, str], Mapping[str, Any]], before: int) -> list[tuple[Cell, ...]]:
+    """Return the shown row of the upper bound, ``before`` empty cells after its name, or none."""
+    own = [
+        found[UPPER_BOUND, metric, "upper_bound"] for metric in METRICS if (UPPER_BOUND, metric, "upper_bound") in found
+    ]
+    if not own:
+        return []
+    cells = [cell for record in own for cell in _interval_cells([record], mark_best=False)]
+    return [(Cell(f"{agent_label(UPPER_BOUND)} ({own[0]['labelled']:,})"), *[Cell("")] * before, *cells)]
+
+
+def _curve_rows(group: GroupOfAgents, records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Cell, ...], ...]:
+    counts = sorted({record["labelled"] for record in records if record["quantity"] == "value"})
     chosen = (
         sorted({counts[round(i * (len(counts) - 1) / (SHOWN_POINTS - 1))] for i in range(SHOWN_POINTS)})
         if counts
         else []
     )
     found = {(r["agent"], r["metric"], r["labelled"]): r for r in records if r["quantity"] == "value"}
-    agents = list(plan.curves[group])
+    agents = list(group.curves)
     rows: list[tuple[Cell, ...]] = []
     for labelled in chosen:
         columns = [_interval_cells([found.get((a, m, labelled)) for a in agents], mark_best=True) for m in METRICS]
         for position, agent in enumerate(agents):
             count = Cell(f"{labelled:,}" if position == 0 else "")
-            rows.append((count, Cell(plan.name(group, agent)), *(column[position] for column in columns)))
-    return (*rows, *plan.hole_rows(group, 1, len(METRICS) + 2).values())
+            rows.append((count, Cell(_name(group, agent)), *(column[position] for column in columns)))
+    bounds = {(r["agent"], r["metric"], r["quantity"]): r for r in records if r["quantity"] == "upper_bound"}
+    bound = [(Cell(""), *row) for row in _bound_rows(bounds, 0)]
+    return (*rows, *bound, *_hole_rows(group, 1, len(METRICS) + 2).values())
 
 
 def _interval_cells(records: Sequence[Mapping[str, Any] | None], *, mark_best: bool) -> list[Cell]:

@@ -121,6 +121,15 @@ _AGENTS: dict[str, tuple[str, str | tuple[int, int, int], str | tuple[int, tuple
     "bait": (OKABE_ITO["vermilion"], (6, 1, 0), _DASH_DOT),
     "badge": (OKABE_ITO["reddish purple"], "H", _DASHES),
     "kmeans_pp": (OKABE_ITO["orange"], (6, 1, 90), _DOTS),
+    "bald_dist_least_confident": (OKABE_ITO["bluish green"], (3, 1, 90), _DOTS),
+    "balsa_entropy": (OKABE_ITO["vermilion"], (7, 0, 0), _DOTS),
+    "balsa_kl_anomaly": (OKABE_ITO["reddish purple"], (5, 1, 180), _DASH_DOT),
+    "balsa_kl_difference": (OKABE_ITO["blue"], (3, 1, 270), _LONG_DASHES),
+    "balsa_kl_pairs_dual": (OKABE_ITO["blue"], (7, 1, 0), _DASHES),
+    "balsa_kl_grid_dual": (OKABE_ITO["vermilion"], (8, 1, 0), _DASH_DOT),
+    "balsa_kl_grid_norm": (OKABE_ITO["vermilion"], (5, 0, 90), _LONG_DASHES),
+    "balsa_emd_dual": (OKABE_ITO["reddish purple"], (9, 1, 0), _LONG_DASHES),
+    "log_density_std": (OKABE_ITO["black"], (4, 0, 30), _DASH_DOT),
 }
 
 

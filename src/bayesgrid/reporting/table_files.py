@@ -29,6 +29,8 @@ _LATEX = str.maketrans(
         "<": r"$<$",
         ">": r"$>$",
         "Δ": r"$\Delta$",
+        "ρ": r"$\rho$",
+        "τ": r"$\tau$",
         "\N{MINUS SIGN}": "$-$",
         "\n": " ",
     }

@@ -6,11 +6,17 @@ from typing import Any, TypeAlias
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.reporting.agent_rank_tables import agent_ranks
 from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.hyperparameter_tables import hyperparameter_table
 from bayesgrid.reporting.labels_to_target_tables import labels_to_target_table
 from bayesgrid.reporting.learning_curve_tables import learning_curve_summary, learning_curves
+from bayesgrid.reporting.mode_comparison_tables import mode_comparison_table
+from bayesgrid.reporting.query_size_tables import query_size_table
 from bayesgrid.reporting.run_overview import run_overview
+from bayesgrid.reporting.score_diagnostics_tables import score_diagnostics_table
 from bayesgrid.reporting.table import Table
 from bayesgrid.reporting.table_files import write_table
+from bayesgrid.reporting.training_ablation_tables import training_ablation_table
+from bayesgrid.reporting.win_probability_tables import win_probability_table
 
 __all__ = ["Table", "build_table", "render_partial", "table_kinds", "write_table"]
 
@@ -18,10 +24,16 @@ TableBuilder: TypeAlias = Callable[[Sequence[RunRecord], Mapping[str, Any]], Tab
 
 _KINDS: dict[str, TableBuilder] = {
     "agent_ranks": agent_ranks,
+    "hyperparameters": hyperparameter_table,
     "labels_to_target": labels_to_target_table,
     "learning_curve_summary": learning_curve_summary,
     "learning_curves": learning_curves,
+    "mode_comparison": mode_comparison_table,
+    "query_size": query_size_table,
     "run_overview": run_overview,
+    "score_diagnostics": score_diagnostics_table,
+    "training_ablation": training_ablation_table,
+    "win_probability": win_probability_table,
 }
 
 
@@ -36,8 +48,9 @@ def build_table(kind: str, runs: Sequence[RunRecord], options: Mapping[str, Any]
     Args:
         kind: one of :func:`table_kinds`.
         runs: in the order in which a reader should meet them.
-        options: of the kind: ``reference_agent`` (default ``random``), the agent that differences are taken to; of
-            ``agent_ranks`` also ``rope``, the half width of practical equivalence in standard deviations over seeds.
+        options: of kinds that compare agents ``reference_agent`` (default ``random``), the one that differences are
+            taken to; of ``agent_ranks`` also ``rope``, the half width of practical equivalence in standard deviations
+            over seeds.
 
     Raises:
         ConfigurationError: for an unknown kind or option.

@@ -62,6 +62,7 @@ def test_defaults_are_frozen_for_each_revision():
             name: value.model_dump(mode="json") if isinstance(value, Parameters) else value
             for name, value in defaults.items()
         }
+        plain = json.loads(json.dumps(plain))
         entry = frozen[study]
         if specification.revision != entry["revision"]:
             pytest.fail(f"revision of {study} was raised: write its defaults to frozen_defaults.json again")

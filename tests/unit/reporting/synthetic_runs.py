@@ -35,22 +35,47 @@ def make_run(
     test_rows: int = 30,
     architecture: str = "spline_flow",
     warm_start: str = "scratch",
+    early_stopping: str | None = None,
+    mode: str | None = None,
+    rise: float = 0.0,
+    better: float = 0.0,
+    scores: bool = False,
     experiments: tuple[str, ...] = ("demo",),
     state: str = "done",
 ) -> RunRecord:
-    identity = f"{dataset}-{architecture}-{agent}-q{query_size}-s{seeds[0]}-{seeds[-1]}-{warm_start}"
+    """Write the files of a run and return its record.
+
+    ``rise`` is added to every metric in the middle of the curve and ``better`` taken off it everywhere, both in units
+    of the metric's height; a budget of 0 gives the single round of a fit to all labels; ``scores`` adds the columns of
+    score diagnostics.
+    """
+    settings = [str(value) for value in (early_stopping, mode, "all" if budget == 0 else None) if value]
+    identity = f"{dataset}-{architecture}-{agent}-q{query_size}-s{seeds[0]}-{seeds[-1]}-" + "-".join(
+        [warm_start, *settings]
+    )
     folder = root / "runs" / "regression" / identity
     spec = {
         "dataset": dataset,
         "architecture": architecture,
         "agent": agent,
         "seeds": list(seeds),
-        "labels": {"initial": initial, "budget": budget, "query_size": query_size},
+        "labels": {"initial": initial if budget else "all", "budget": budget, "query_size": query_size},
         "training": {"warm_start": warm_start},
     }
+    if early_stopping is not None:
+        spec["training"]["early_stopping"] = early_stopping
+    if mode is not None:
+        # What a mode brings along must not be taken for variants.
+        spec |= {"mode": mode, "posterior": {"masks": "per_row" if mode == "faithful" else "per_function"}}
     if state == "done":
         folder.mkdir(parents=True)
-        rounds = _rounds(dataset, agent, seeds, np.arange(initial, initial + budget + 1, query_size))
+        labelled = np.arange(initial, initial + budget + 1, query_size)
+        rounds = _rounds(dataset, agent, seeds, labelled, stream=len(mode or ""))
+        middle = np.sin(np.pi * rounds["round"] / max(1, rounds["round"].max()))
+        for metric, (height, _) in {**SCALE, "mae_mode64": SCALE["mae_median"]}.items():
+            rounds[metric] += height * (rise * middle - better)
+        if scores:
+            rounds = rounds.assign(**_diagnostics(rounds, agent))
         rounds.to_parquet(folder / "rounds.parquet", index=False)
         pd.DataFrame({"seed": list(seeds), "split": "test", "metric": "nll", "value": 1.0}).to_parquet(
             folder / "metrics.parquet", index=False
@@ -67,16 +92,16 @@ def make_run(
     return RunRecord(identity, "regression", spec, folder, experiments, state)
 
 
-def _rounds(dataset: str, agent: str, seeds: range, labelled: np.ndarray) -> pd.DataFrame:
+def _rounds(dataset: str, agent: str, seeds: range, labelled: np.ndarray, *, stream: int) -> pd.DataFrame:
     frames = []
     for seed in seeds:
         shared = np.random.default_rng([seed, len(dataset)])
         level = shared.normal(scale=0.15)
         first = shared.normal(scale=0.1)
-        own = np.random.default_rng([seed, sorted(EFFECT).index(TWINS.get(agent, agent))])
+        own = np.random.default_rng([seed, sorted(EFFECT).index(TWINS.get(agent, agent)), stream])
         columns = {"seed": seed, "round": np.arange(labelled.size), "labelled": labelled}
         for metric, (height, floor) in SCALE.items():
-            progress = (labelled - labelled[0]) / (labelled[-1] - labelled[0])
+            progress = (labelled - labelled[0]) / max(1, labelled[-1] - labelled[0])
             noise = own.normal(scale=0.04, size=labelled.size)
             # All agents start from the same labels, so the first value is common to them.
             noise[0] = 0.0
@@ -86,6 +111,31 @@ def _rounds(dataset: str, agent: str, seeds: range, labelled: np.ndarray) -> pd.
         frames.append(pd.DataFrame(columns))
     frame = pd.concat(frames, ignore_index=True)
     return frame.assign(nll_standardised=frame["nll"] + 1, mae_mode64=frame["mae_median"] * 1.01)
+
+
+def _diagnostics(rounds: pd.DataFrame, agent: str) -> dict[str, object]:
+    """Return columns about scores, without numbers in the last round, which buys nothing."""
+    rng = np.random.default_rng(sorted(EFFECT).index(agent))
+    asked = np.where(rounds["round"] < rounds["round"].max(), 1.0, np.nan)
+    if agent in {"random", "coreset"}:
+        columns = dict.fromkeys(("score_min", "score_median", "score_max", "score_ties"), np.nan)
+        return {**columns, "score_nonfinite": 0.0 * asked, "batch_similarity": asked * rng.uniform(0, 0.2)}
+    level = rng.uniform(0.2, 0.9)
+    noise = rng.normal(scale=0.05, size=len(rounds))
+    return {
+        "score_min": 0.01 * asked,
+        "score_median": 0.1 * asked,
+        "score_max": asked,
+        "score_ties": 50 * level * asked,
+        "score_nonfinite": 5 * asked,
+        "score_candidates": 500.0,
+        "score_noise_floor": asked * (level / 2 + noise),
+        "grid_coverage": asked * (0.9 + 0.1 * level),
+        "score_aleatoric_correlation": asked * (level - 0.3 + noise),
+        "score_epistemic_correlation": asked * (level + noise),
+        "batch_similarity": asked * (level + noise),
+        "distinct_masks": 25 * asked,
+    }
 
 
 def _predictions(rounds: pd.DataFrame, test_rows: int) -> pd.DataFrame:

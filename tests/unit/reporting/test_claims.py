@@ -249,6 +249,88 @@ def test_best_rank_over_data_sets(tmp_path, coreset, expected, rank):
     assert f"mean rank {rank:.2f} of 3" in row["finding"]
 
 
+SCORE_BOUND = {"kind": "score_bound", "dataset": "diamonds", "agent": "random", "bound": 1e-4}
+
+
+def with_scores(run, lowest, highest):
+    path = run.folder / "rounds.parquet"
+    frame = pd.read_parquet(path)
+    last = frame["labelled"] == frame["labelled"].max()
+    frame["score_min"] = np.where(last, np.nan, lowest)
+    frame["score_max"] = np.where(last, np.nan, highest)
+    frame.to_parquet(path)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "expected"),
+    [
+        (-1e-5, 2e-5, "reproduced"),
+        (-1e-4, 1e-4, "reproduced"),
+        (-2e-4, 1e-5, "not reproduced"),
+        (-1e-5, 2e-4, "not reproduced"),
+    ],
+)
+def test_score_bound_looks_at_both_ends_of_the_scores(tmp_path, lowest, highest, expected):
+    runs = runs_of(tmp_path, {"random": flat([1.0, 2.0])})
+    with_scores(runs[0], lowest, highest)
+    row = verdict(SCORE_BOUND, runs)
+    assert row["verdict"] == expected
+    assert row["estimate"] == max(-lowest, highest)
+    assert row["seeds"] == 2
+    assert "in 4 rounds" in row["finding"]
+
+
+def test_one_large_score_in_one_round_of_one_seed_breaks_the_bound(tmp_path):
+    runs = runs_of(tmp_path, {"random": flat([1.0, 2.0, 3.0])})
+    frame = with_scores(runs[0], -1e-6, 1e-6)
+    frame.loc[4, "score_max"] = 0.5
+    frame.to_parquet(runs[0].folder / "rounds.parquet")
+    assert verdict(SCORE_BOUND, runs)["verdict"] == "not reproduced"
+
+
+def test_without_scores_a_bound_is_not_run(tmp_path):
+    runs = runs_of(tmp_path, {"random": flat([1.0, 2.0])})
+    assert "do not record score_min, score_max" in verdict(SCORE_BOUND, runs)["finding"]
+    with_scores(runs[0], np.nan, np.inf)
+    row = verdict(SCORE_BOUND, runs)
+    assert (row["verdict"], row["finding"]) == ("not run", "no round of random has a finite score")
+
+
+VIOLATION = {
+    "kind": "isotonic_violation",
+    "dataset": "diamonds",
+    "metric": "nll",
+    "bound": 0.02,
+    "agents": ["random", "coreset"],
+}
+
+
+@pytest.mark.parametrize(
+    ("finals", "expected"),
+    [
+        # Curves are 1, 1, final: a rise of f is one of 2 f / 3 above the pooled fit.
+        ([0.9, 0.8, 0.95], "reproduced"),
+        ([1.01, 1.012, 1.011], "reproduced"),
+        ([1.0, 1.2, 0.9], "within interval"),
+        ([1.3, 1.31, 1.29], "not reproduced"),
+    ],
+)
+def test_isotonic_violation(tmp_path, finals, expected):
+    runs = runs_of(tmp_path, {"random": flat([0.5, 0.5, 0.5]), "coreset": flat(finals)})
+    row = verdict(VIOLATION, runs)
+    assert row["verdict"] == expected
+    rise = max(0.0, 2 * (np.mean(finals) - 1) / 3)
+    assert row["estimate"] == pytest.approx(rise, abs=1e-12)
+    assert ("of coreset" in row["finding"]) == (rise > 0)
+
+
+def test_runs_with_all_labels_take_no_part_in_claims(tmp_path):
+    runs = runs_of(tmp_path, {"random": flat([1.0, 2.0, 3.0]), "coreset": flat([0.0, 1.1, 2.0])})
+    bound = runs_of(tmp_path, {"random": flat([9.0])}, labels={"query_size": 10, "budget": 0}, extra=1)
+    assert verdict(ORDERING, [*runs, *bound])["verdict"] == verdict(ORDERING, runs)["verdict"] == "reproduced"
+
+
 def test_claims_are_not_run_until_every_run_they_need_is_finished(tmp_path):
     runs = runs_of(tmp_path, {"random": flat([1.0, 2.0]), "coreset": flat([0.0, 1.0])})
     assert verdict(ORDERING, runs)["verdict"] != "not run"
@@ -306,6 +388,8 @@ def test_where_tells_configurations_apart(tmp_path):
         ({"comparison": {**ORDERING, "metric": "accuracy"}}, "metric"),
         ({"comparison": {**ORDERING, "margin": -1}}, "margin"),
         ({"comparison": {**BEST_RANK, "others": ["coreset"]}}, "compared with itself"),
+        ({"comparison": {**VIOLATION, "agents": []}}, "at least 1"),
+        ({"comparison": {**SCORE_BOUND, "bound": 0}}, "greater than 0"),
         ({"tests": [{"experiment": "demo"}, {"experiment": "demo"}]}, "same runs"),
     ],
 )
@@ -351,6 +435,30 @@ def test_every_claim_on_published_numbers_states_them_and_every_recipe_differenc
             assert entry.caveat, entry.name
             for test in entry.tests:
                 assert test.where.get("labels.query_size") == 1 or "Query size 50" in test.caveat, entry.name
+        recipes = {test.where.get("mode", "corrected") for test in entry.tests if entry.source_kind != "derivation"}
+        if "faithful" in recipes:
+            # What is said of all tests must hold for the reference's recipe too.
+            assert "orrected recipe" not in entry.caveat, entry.name
+            for test in entry.tests:
+                corrected = "orrected recipe" in test.caveat
+                assert corrected == (test.where.get("mode") != "faithful"), (entry.name, test.experiment)
+
+
+def test_the_gates_of_the_reference_are_tested_on_its_own_recipe():
+    tested = {
+        entry.name
+        for entry in load_claims(CONFIG / "claims.yaml")
+        for test in entry.tests
+        if test.experiment == "balsa_faithful" and test.where.get("mode") == "faithful"
+    }
+    gates = {
+        "parkinsons_coreset_below_typiclust",
+        "parkinsons_typiclust_below_random",
+        "parkinsons_coreset_below_random",
+        "diamonds_kl_pairs_below_random_by_a_tenth",
+        "nflows_out_of_the_reference_scores_rounding",
+    }
+    assert gates <= tested
 
 
 def test_the_ledger_is_written_as_a_table_with_footnotes(tmp_path, demo_runs):

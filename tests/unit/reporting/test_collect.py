@@ -7,6 +7,7 @@ import pytest
 from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.reporting.collect import (
     RunRecord,
+    buys_no_labels,
     collect_manifests,
     collect_metrics,
     collect_rounds,
@@ -84,6 +85,38 @@ def test_hyperparameters_that_vary_within_a_cell_become_its_variant(synthetic, t
     assert label[runs[1].run_id] == "training.warm_start=continue"
     assert set(collect_rounds(runs)["variant"]) == {"training.warm_start=continue", "training.warm_start=scratch"}
     assert set(variants(runs[::2]).values()) == {""}
+
+
+def test_a_mode_is_named_wherever_it_differs_and_stands_for_what_it_brings_along(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, agent="random", mode="faithful", query_size=10),
+        synthetic.make_run(tmp_path, agent="random", mode="corrected"),
+        synthetic.make_run(tmp_path, agent="coreset", mode="corrected"),
+    ]
+    # No cell holds both modes, and the masks of a mode differ too.
+    assert list(variants(runs).values()) == ["mode=faithful", "mode=corrected", "mode=corrected"]
+    assert set(variants(runs[1:]).values()) == {""}
+    again = synthetic.make_run(tmp_path, agent="coreset", mode="corrected", warm_start="continue")
+    assert variants([*runs, again])[again.run_id] == "mode=corrected, training.warm_start=continue"
+
+
+def test_axes_of_a_table_are_not_named_again(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, mode=mode, warm_start=start)
+        for mode in ("corrected", "faithful")
+        for start in ("scratch", "continue")
+    ]
+    assert set(variants(runs, apart_from=["training.warm_start"]).values()) == {"mode=corrected", "mode=faithful"}
+    starts = {"training.warm_start=scratch", "training.warm_start=continue"}
+    assert set(variants(runs, apart_from=["mode"]).values()) == starts
+
+
+def test_a_fit_to_all_labels_is_no_variant_of_the_runs_that_buy(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path), synthetic.make_run(tmp_path, initial=600, budget=0)]
+    assert set(variants(runs).values()) == {""}
+    assert [buys_no_labels(run) for run in runs] == [False, True]
+    # It ends where the curve ends, and is no second run of that seed.
+    assert len(collect_rounds(runs)) == 5 * 9 + 5
 
 
 def test_hyperparameters_that_differ_between_data_sets_are_no_variant(synthetic, tmp_path):

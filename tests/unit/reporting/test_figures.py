@@ -1,12 +1,21 @@
 import json
 from pathlib import Path
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from PIL import Image
 
 from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.reporting.figures import render_notebook
+from bayesgrid.reporting.mode_comparison_figure import draw_mode_differences, draw_modes
+from bayesgrid.reporting.query_size_figure import draw_query_sizes
+from bayesgrid.reporting.score_diagnostics_figure import draw_score_diagnostics
+from bayesgrid.reporting.style import figure_style, save_figure
 from bayesgrid.reporting.tables import build_table, write_table
+from bayesgrid.reporting.training_ablation_figure import draw_training_ablation
+from bayesgrid.reporting.win_probability_figure import draw_win_probabilities
 
 NOTEBOOKS = Path(__file__).parents[3] / "workflow" / "notebooks"
 
@@ -74,3 +83,30 @@ def test_a_figure_is_drawn_the_same_twice(demo_runs, tmp_path, name):
     with Image.open(tmp_path / "first.png") as picture:
         assert picture.width == 2070
         assert picture.height > 900
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "draw"),
+    [
+        ("win_probability", "win_probability", draw_win_probabilities),
+        ("query_size", "query_size", draw_query_sizes),
+        ("training_ablation", "training_ablation", draw_training_ablation),
+        ("score_diagnostics", "score_diagnostics", draw_score_diagnostics),
+        ("mode_comparison", "mode_comparison", draw_modes),
+        ("mode_differences", "mode_comparison", draw_mode_differences),
+    ],
+)
+def test_the_notebook_of_a_figure_draws_it(synthetic, tmp_path, name, kind, draw):
+    runs = [
+        synthetic.make_run(tmp_path, agent=agent, mode=mode, early_stopping="restore_best", scores=True, test_rows=2)
+        for mode in (("corrected", "faithful") if kind == "mode_comparison" else ("corrected",))
+        for agent in ("random", "coreset", "balsa_kl_pairs")
+    ]
+    table = write_table(build_table(kind, runs), tmp_path / "table")[0]
+    parameters = {"table": table, "output_stem": tmp_path / "drawn", "title": "A title"}
+    render_notebook(NOTEBOOKS / f"{name}.py", tmp_path / "drawn.ipynb", parameters)
+    mpl.use("Agg")
+    with figure_style():
+        direct = save_figure(draw(pd.read_parquet(table), title="A title"), tmp_path / "direct")
+    plt.close("all")
+    assert [p.read_bytes() for p in direct] == [(tmp_path / f"drawn{p.suffix}").read_bytes() for p in direct]

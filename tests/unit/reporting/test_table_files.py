@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from bayesgrid.reporting.table import Cell, Section, Table, decimals_for, number, number_with_interval
 from bayesgrid.reporting.table_files import latex, markdown, write_table
-from bayesgrid.reporting.tables import build_table
+from bayesgrid.reporting.tables import build_table, table_kinds
 
 SUFFIXES = [".parquet", ".csv", ".md", ".tex"]
+# The table of hyperparameters is made from runs of a search, which publish no rounds.
+KINDS = [kind for kind in table_kinds() if kind != "hyperparameters"]
 
 
 def small(text="a_b & 50 % | $x$ #1 ~ ^ \\ {y} <b> *c* `d`", rows=1):
@@ -106,3 +108,92 @@ def test_numbers_are_never_negative_zeros_nor_nan():
     assert number(-1.5, 1) == "−1.5"
     assert number_with_interval(1.0, np.nan, np.nan, 1) == "1.0"
     assert decimals_for([0.0, float("nan")]) == 4
+
+
+def latex_faults(text):
+    """Return what a LaTeX engine would stumble over: environments, braces, mathematics, rows, foreign characters."""
+    faults = []
+    open_environments = []
+    for kind, name in re.findall(r"\\(begin|end)\{([a-z]+\*?)\}", text):
+        if kind == "begin":
+            open_environments.append(name)
+        elif not open_environments or open_environments.pop() != name:
+            faults.append(f"unexpected end of {name}")
+    faults += [f"{name} does not end" for name in open_environments]
+    plain = re.sub(r"\\[\\&%$#_{}]", "", text)
+    depth = 0
+    for character in plain:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            faults.append("a brace closes what none has opened")
+            break
+    faults += ["a brace does not close"] if depth > 0 else []
+    body = "\n".join(line for line in plain.splitlines() if not line.startswith("%"))
+    if body.count("$") % 2:
+        faults.append("mathematics does not end")
+    if "%" in body or "#" in body:
+        faults.append("a comment sign or a parameter sign is not escaped")
+    outside = re.sub(r"\$[^$]*\$|\\(?:label|begin)\{[^}]*\}", "", body)
+    if re.search(r"[_^~]", outside):
+        faults.append("a sign of mathematics stands outside of it")
+    # What fonts of a default installation print in text.
+    foreign = sorted({character for character in body if ord(character) > 0xFF and character not in "’“”–—"})
+    faults += [f"no glyph for {character!r}" for character in foreign]
+    alignment = re.search(r"\\begin\{(?:tabular|longtable)\}\{(.*)\}", text).group(1)
+    columns = len(re.findall(r"p\{[^}]*\}|[lr]", alignment))
+    for line in text.splitlines():
+        row = line.removesuffix(r" \\")
+        if row != line and not row.startswith((r"\multicolumn", r"\caption")):
+            cells = len(re.findall(r"(?<!\\)&", row)) + 1
+            faults += [f"{cells} cells in a table of {columns} columns: {row}"] if cells != columns else []
+        if row.startswith(r"\multicolumn") and f"{{{columns}}}" not in row:
+            faults.append(f"a heading does not span {columns} columns")
+    return faults
+
+
+@pytest.fixture(scope="module")
+def every_kind(synthetic, tmp_path_factory):
+    """A table of every kind, over runs with names and numbers of all sorts."""
+    root = tmp_path_factory.mktemp("kinds")
+    runs = [
+        synthetic.make_run(
+            root, dataset=dataset, agent=agent, mode=mode, early_stopping="last_weights", scores=True, test_rows=2
+        )
+        for dataset in ("diamonds", "bimodal_sine")
+        for mode in ("corrected", "faithful")
+        for agent in ("random", "coreset", "balsa_kl_pairs")
+    ]
+    runs.append(synthetic.make_run(root, mode="corrected", early_stopping="last_weights", initial=3760, budget=0))
+    return {kind: build_table(kind, runs) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_latex_of_every_kind_of_table_is_well_formed(every_kind, kind):
+    text = latex(every_kind[kind], label="a_name")
+    assert latex_faults(text) == []
+    assert text.count(r"\\") >= len(every_kind[kind].sections) + 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda text: text.replace(r"\end{tabular}", ""), "unexpected end of table*"),
+        (lambda text: text.replace(r"\textbf{Name}", r"\textbf{Name"), "a brace does not close"),
+        (lambda text: text.replace(r"\%", "%"), "a comment sign or a parameter sign is not escaped"),
+        (lambda text: text.replace("$-$", "$-"), "mathematics does not end"),
+        (lambda text: text.replace(r"one\_two", "one_two"), "a sign of mathematics stands outside of it"),
+        (lambda text: text.replace("A caption", "A caption ρ"), "no glyph for 'ρ'"),
+        (lambda text: text.replace(" & ", " & & "), "3 cells in a table of 2 columns"),
+    ],
+)
+def test_the_check_of_latex_finds_damage(damage, fault):
+    text = latex(small(), label="t")
+    assert latex_faults(text) == []
+    assert any(fault in found for found in latex_faults(damage(text)))
+
+
+def test_tables_of_one_kind_are_the_same_in_all_forms(every_kind, tmp_path):
+    for kind, table in every_kind.items():
+        paths = write_table(table, tmp_path / kind)
+        assert len(pd.read_parquet(paths[0])) == len(pd.read_csv(paths[1])) == len(table.data)
+        assert paths[2].read_text().count("\n| ") >= sum(len(section.rows) for section in table.sections)

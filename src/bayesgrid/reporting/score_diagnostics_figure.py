@@ -1,0 +1,80 @@
+"""The figure of score diagnostics: one dot an agent, one column a diagnostic, one row of panels a group."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bayesgrid.errors import StateError
+from bayesgrid.reporting.collect import GROUP_COLUMNS
+from bayesgrid.reporting.dot_rows import draw_dots, label_rows
+from bayesgrid.reporting.panel_grid import group_text, panel_grid
+from bayesgrid.reporting.score_diagnostics_tables import DIAGNOSTICS
+
+__all__ = ["draw_score_diagnostics"]
+
+_ROW = 0.15
+_LIMITS = {
+    "nonfinite_share": (0.0, 1.0),
+    "tie_share": (0.0, 1.0),
+    "noise_floor": (0.0, 1.0),
+    "grid_coverage": (0.0, 1.0),
+    "aleatoric_correlation": (-1.0, 1.0),
+    "epistemic_correlation": (-1.0, 1.0),
+    "batch_similarity": (-1.0, 1.0),
+}
+
+
+def draw_score_diagnostics(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Return what every agent's scores rank by: means over rounds and seeds with 95 % intervals over seeds.
+
+    Diagnostics that no run recorded have no column.
+
+    Args:
+        table: of kind ``score_diagnostics``.
+        title: printed above; may be empty.
+
+    Raises:
+        StateError: if the table holds no diagnostic.
+    """
+    known = table[table["quantity"].notna() & table["estimate"].notna()]
+    if known.empty:
+        raise StateError("the table holds no diagnostic to draw", remedy="finish a run of an agent that has scores")
+    shown = [quantity for quantity in DIAGNOSTICS if quantity in set(known["quantity"])]
+    groups = list(known.groupby(list(GROUP_COLUMNS), sort=False))
+    agents = [list(dict.fromkeys(rows["agent"])) for _, rows in groups]
+    grid = panel_grid(
+        [group_text(*key, seeds=rows["seeds"].astype(int).tolist()) for key, rows in groups],
+        len(shown),
+        title=title,
+        legend=(),
+        legend_columns=1,
+        note="Means over rounds, then over seeds; bars: 95 % interval over seeds. Not finite, ties: share of the "
+        "candidates. Noise floor: mean score of identical draws over the mean score. Grid coverage: predictive "
+        "probability inside the score's grid. ρ: Spearman's correlation of the scores with the predictive standard "
+        "deviation (aleatoric) and with the spread of the draws' means (epistemic).",
+        panel_heights=[0.1 + _ROW * len(own) for own in agents],
+        left=1.32,
+        right=0.16,
+        gap=0.17,
+        above=0.5,
+        axis_names=False,
+    )
+    for (_, rows), own, panels in zip(groups, agents, grid.panels, strict=True):
+        label_rows(panels[0], own)
+        for panel, quantity in zip(panels, shown, strict=True):
+            draw_dots(panel, rows[rows["quantity"] == quantity], own)
+            _axis(panel, quantity, known[known["quantity"] == quantity])
+            panel.set_title(DIAGNOSTICS[quantity].replace(" ", "\n", 1), size=7, pad=3)
+            if panel is not panels[0]:
+                panel.tick_params(axis="y", labelleft=False)
+    return grid.figure
+
+
+def _axis(panel: Axes, quantity: str, rows: pd.DataFrame) -> None:
+    low, high = _LIMITS.get(quantity, (0.0, float(rows["estimate"].max())))
+    # What lies outside its range, as a noise floor of other scores can, must still be seen.
+    low, high = min(low, float(rows["estimate"].min())), max(high, float(rows["estimate"].max()))
+    margin = 0.08 * (high - low)
+    panel.set_xlim(low - margin, high + margin)
+    ticks = (0.0, high) if low == 0 else (low, 0.0, high)
+    panel.set_xticks(list(ticks), [f"{tick:.3g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])

@@ -1,0 +1,115 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bayesgrid.reporting.table_files import markdown
+from bayesgrid.reporting.tables import build_table, render_partial
+
+
+def entry(table, **wanted):
+    rows = table.data
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def wide(run, metric="nll"):
+    """Return the curves as an array of seeds by rounds, and the numbers of labels."""
+    rounds = pd.read_parquet(run.folder / "rounds.parquet")
+    table = rounds.pivot_table(index="seed", columns="labelled", values=metric)
+    return table.to_numpy(), table.columns.to_numpy(dtype=float)
+
+
+def areas(run, metric="nll"):
+    values, labelled = wide(run, metric)
+    return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(labelled)).sum(axis=1) / (labelled[-1] - labelled[0])
+
+
+AGENTS = ("random", "coreset", "balsa_kl_pairs", "balsa_emd")
+
+
+@pytest.fixture
+def runs(synthetic, tmp_path):
+    return [
+        synthetic.make_run(tmp_path, agent=agent, mode=mode, better=0.2 if mode == "corrected" else 0.0, test_rows=2)
+        for mode in ("faithful", "corrected")
+        for agent in AGENTS
+    ]
+
+
+@pytest.mark.parametrize("metric", ["nll", "mae_mode64", "crps"])
+def test_differences_are_faithful_minus_corrected_paired_by_seed(runs, metric):
+    table = build_table("mode_comparison", runs)
+    for faithful, corrected in zip(runs[:4], runs[4:], strict=True):
+        pairs = {
+            "area_difference": (areas(faithful, metric), areas(corrected, metric)),
+            "final_difference": (wide(faithful, metric)[0][:, -1], wide(corrected, metric)[0][:, -1]),
+        }
+        for quantity, (own, other) in pairs.items():
+            row = entry(table, agent=faithful.spec["agent"], metric=metric, quantity=quantity)
+            bounds = stats.ttest_rel(own, other).confidence_interval(0.95)
+            assert row["estimate"] == pytest.approx((own - other).mean())
+            assert (row["lower"], row["upper"]) == pytest.approx((bounds.low, bounds.high))
+
+
+def test_seeds_of_one_mode_alone_are_left_out(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, agent=agent, mode=mode, seeds=seeds)
+        for agent in AGENTS[:2]
+        for mode, seeds in (("faithful", range(2, 7)), ("corrected", range(5)))
+    ]
+    table = build_table("mode_comparison", runs)
+    row = entry(table, agent="coreset", metric="nll", quantity="area_difference")
+    assert row["seeds"] == 3
+    assert row["estimate"] == pytest.approx((areas(runs[2])[:3] - areas(runs[3])[2:]).mean())
+    assert entry(table, metric="nll", quantity="area_kendall_tau")["seeds"] == 3
+
+
+def test_tau_is_that_of_the_means_in_the_two_modes(runs):
+    table = build_table("mode_comparison", runs)
+    means = [[areas(run, "crps").mean() for run in half] for half in (runs[:4], runs[4:])]
+    row = entry(table, metric="crps", quantity="area_kendall_tau")
+    assert row["estimate"] == pytest.approx(stats.kendalltau(*means).statistic)
+    assert row["lower"] <= row["estimate"] <= row["upper"]
+    assert (row["agents"], row["seeds"]) == (4, 5)
+
+
+def test_what_a_mode_brings_along_is_no_variant(runs):
+    table = build_table("mode_comparison", runs)
+    assert set(table.data["variant"]) == {""}
+    assert len(table.sections) == 1
+    assert set(table.data["mode"].dropna()) == {"faithful", "corrected"}
+
+
+def test_learning_curves_of_both_modes_are_told_apart_by_mode_alone(runs):
+    for kind in ("learning_curves", "learning_curve_summary", "win_probability", "query_size", "labels_to_target"):
+        variants = set(build_table(kind, runs).data["variant"])
+        assert variants == {"mode=faithful", "mode=corrected"}, kind
+
+
+def test_a_mode_without_runs_leaves_dashes(runs):
+    table = build_table("mode_comparison", runs[4:])
+    assert {cell.text for row in table.sections[0].rows for cell in row[3:]} == {"—"}
+    assert "area_difference" not in set(table.data["quantity"])
+
+
+def test_holes_of_either_mode_are_named(runs):
+    table = render_partial("mode_comparison", [dataclasses.replace(runs[0], state="running"), *runs[1:]])
+    assert entry(table, seeds=0)["mode"] == "faithful"
+    assert "Random (running)" in markdown(table)
+    assert "coreset" in set(table.data[table.data["quantity"] == "area_difference"]["agent"])
+
+
+def test_a_curve_that_diverged_leaves_no_order(runs):
+    path = runs[0].folder / "rounds.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[frame["labelled"] == 300, "nll"] = np.nan
+    frame.to_parquet(path)
+    table = build_table("mode_comparison", runs)
+    assert np.isnan(entry(table, metric="nll", quantity="area_kendall_tau")["estimate"])
+    assert np.isfinite(entry(table, metric="nll", quantity="final_difference", agent="coreset")["estimate"])
+    assert np.isfinite(entry(table, metric="crps", quantity="area_kendall_tau")["estimate"])

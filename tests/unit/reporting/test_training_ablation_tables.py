@@ -1,0 +1,105 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.isotonic import IsotonicRegression
+
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.reporting.table_files import markdown
+from bayesgrid.reporting.tables import build_table, render_partial
+
+
+def entry(table, **wanted):
+    rows = table.data
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def wide(run, metric="nll"):
+    """Return the curves as an array of seeds by rounds, and the numbers of labels."""
+    rounds = pd.read_parquet(run.folder / "rounds.parquet")
+    table = rounds.pivot_table(index="seed", columns="labelled", values=metric)
+    return table.to_numpy(), table.columns.to_numpy(dtype=float)
+
+
+def areas(run, metric="nll"):
+    values, labelled = wide(run, metric)
+    return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(labelled)).sum(axis=1) / (labelled[-1] - labelled[0])
+
+
+RISES = {"restore_best": 0.0, "last_weights": 0.4, "inverted": 1.5}
+
+
+@pytest.fixture
+def runs(synthetic, tmp_path):
+    return [
+        synthetic.make_run(tmp_path, agent=agent, warm_start=start, early_stopping=stopping, rise=rise, test_rows=2)
+        for start in ("scratch", "continue")
+        for stopping, rise in RISES.items()
+        for agent in ("random", "coreset")
+    ]
+
+
+def test_every_cell_has_area_final_value_and_rise(runs):
+    table = build_table("training_ablation", runs)
+    for run in runs:
+        settings = run.spec["training"]
+        where = {
+            "warm_start": settings["warm_start"],
+            "early_stopping": settings["early_stopping"],
+            "agent": run.spec["agent"],
+            "metric": "nll",
+        }
+        values, labelled = wide(run)
+        bounds = stats.ttest_1samp(areas(run), 0).confidence_interval(0.95)
+        area = entry(table, quantity="area", **where)
+        assert (area["lower"], area["upper"]) == pytest.approx((bounds.low, bounds.high))
+        assert entry(table, quantity="final", **where)["estimate"] == pytest.approx(values[:, -1].mean())
+        mean = values.mean(axis=0)
+        fit = IsotonicRegression(increasing=False).fit(labelled, mean).predict(labelled)
+        assert entry(table, quantity="isotonic_violation", **where)["estimate"] == pytest.approx((mean - fit).max())
+        assert entry(table, quantity="value", labelled=300, **where)["estimate"] == pytest.approx(values[:, 2].mean())
+
+
+def test_curves_that_rise_are_told_from_those_that_do_not(runs):
+    data = build_table("training_ablation", runs).data
+    rises = data[(data["quantity"] == "isotonic_violation") & (data["metric"] == "nll") & (data["agent"] == "random")]
+    by_stopping = rises.groupby("early_stopping")["estimate"].max()
+    assert by_stopping["inverted"] > 0.1
+    assert by_stopping["restore_best"] < 0.02
+    sure = rises[rises["early_stopping"] == "inverted"]
+    assert (sure["lower"] > 0).all()
+
+
+def test_the_axes_of_the_ablation_are_columns_and_not_variants(runs):
+    table = build_table("training_ablation", runs)
+    assert set(table.data["variant"]) == {""}
+    assert len(table.sections) == 1
+    assert table.sections[0].rows[2][1].text == "last weights kept"
+    assert len(table.sections[0].rows) == 12
+
+
+def test_a_run_that_is_missing_is_a_hole(runs):
+    table = render_partial("training_ablation", [*runs[:3], dataclasses.replace(runs[3], state="pending")])
+    assert entry(table, seeds=0)["early_stopping"] == "last_weights"
+    assert "Coreset (pending)" in markdown(table)
+
+
+def test_values_that_are_not_finite_have_no_rise_and_leave_the_others_alone(runs):
+    path = runs[0].folder / "rounds.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[(frame["labelled"] == 600) & (frame["seed"] == 1), "nll"] = np.inf
+    frame.to_parquet(path)
+    where = {"warm_start": "scratch", "early_stopping": "restore_best", "agent": "random"}
+    table = build_table("training_ablation", runs)
+    assert np.isnan(entry(table, quantity="isotonic_violation", metric="nll", **where)["estimate"])
+    assert np.isfinite(entry(table, quantity="isotonic_violation", metric="crps", **where)["estimate"])
+
+
+def test_there_are_no_options(runs):
+    with pytest.raises(ConfigurationError, match="unknown option 'reference_agent'"):
+        build_table("training_ablation", runs, {"reference_agent": "random"})
