@@ -158,3 +158,25 @@ def _predictions(rounds: pd.DataFrame, test_rows: int) -> pd.DataFrame:
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
+
+
+def entry(table, **wanted):
+    """Return the one row of a table's data that has the wanted values."""
+    rows = table.data
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def wide(run, metric="nll"):
+    """Return the curves as an array of seeds by rounds, and the numbers of labels."""
+    rounds = pd.read_parquet(run.folder / "rounds.parquet")
+    table = rounds.pivot_table(index="seed", columns="labelled", values=metric)
+    return table.to_numpy(), table.columns.to_numpy(dtype=float)
+
+
+def areas(run, metric="nll"):
+    """Return the area under each seed's curve, by the trapezoid rule, over the labels bought."""
+    values, labelled = wide(run, metric)
+    return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(labelled)).sum(axis=1) / (labelled[-1] - labelled[0])

@@ -8,27 +8,6 @@ from scipy import stats
 from bayesgrid.reporting.table_files import markdown
 from bayesgrid.reporting.tables import build_table, render_partial
 
-
-def entry(table, **wanted):
-    rows = table.data
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    assert len(rows) == 1
-    return rows.iloc[0]
-
-
-def wide(run, metric="nll"):
-    """Return the curves as an array of seeds by rounds, and the numbers of labels."""
-    rounds = pd.read_parquet(run.folder / "rounds.parquet")
-    table = rounds.pivot_table(index="seed", columns="labelled", values=metric)
-    return table.to_numpy(), table.columns.to_numpy(dtype=float)
-
-
-def areas(run, metric="nll"):
-    values, labelled = wide(run, metric)
-    return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(labelled)).sum(axis=1) / (labelled[-1] - labelled[0])
-
-
 AGENTS = ("random", "coreset", "balsa_kl_pairs", "balsa_emd")
 
 
@@ -42,15 +21,18 @@ def runs(synthetic, tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["nll", "mae_mode64", "crps"])
-def test_differences_are_faithful_minus_corrected_paired_by_seed(runs, metric):
+def test_differences_are_faithful_minus_corrected_paired_by_seed(synthetic, runs, metric):
     table = build_table("mode_comparison", runs)
     for faithful, corrected in zip(runs[:4], runs[4:], strict=True):
         pairs = {
-            "area_difference": (areas(faithful, metric), areas(corrected, metric)),
-            "final_difference": (wide(faithful, metric)[0][:, -1], wide(corrected, metric)[0][:, -1]),
+            "area_difference": (synthetic.areas(faithful, metric), synthetic.areas(corrected, metric)),
+            "final_difference": (
+                synthetic.wide(faithful, metric)[0][:, -1],
+                synthetic.wide(corrected, metric)[0][:, -1],
+            ),
         }
         for quantity, (own, other) in pairs.items():
-            row = entry(table, agent=faithful.spec["agent"], metric=metric, quantity=quantity)
+            row = synthetic.entry(table, agent=faithful.spec["agent"], metric=metric, quantity=quantity)
             bounds = stats.ttest_rel(own, other).confidence_interval(0.95)
             assert row["estimate"] == pytest.approx((own - other).mean())
             assert (row["lower"], row["upper"]) == pytest.approx((bounds.low, bounds.high))
@@ -63,16 +45,16 @@ def test_seeds_of_one_mode_alone_are_left_out(synthetic, tmp_path):
         for mode, seeds in (("faithful", range(2, 7)), ("corrected", range(5)))
     ]
     table = build_table("mode_comparison", runs)
-    row = entry(table, agent="coreset", metric="nll", quantity="area_difference")
+    row = synthetic.entry(table, agent="coreset", metric="nll", quantity="area_difference")
     assert row["seeds"] == 3
-    assert row["estimate"] == pytest.approx((areas(runs[2])[:3] - areas(runs[3])[2:]).mean())
-    assert entry(table, metric="nll", quantity="area_kendall_tau")["seeds"] == 3
+    assert row["estimate"] == pytest.approx((synthetic.areas(runs[2])[:3] - synthetic.areas(runs[3])[2:]).mean())
+    assert synthetic.entry(table, metric="nll", quantity="area_kendall_tau")["seeds"] == 3
 
 
-def test_tau_is_that_of_the_means_in_the_two_modes(runs):
+def test_tau_is_that_of_the_means_in_the_two_modes(synthetic, runs):
     table = build_table("mode_comparison", runs)
-    means = [[areas(run, "crps").mean() for run in half] for half in (runs[:4], runs[4:])]
-    row = entry(table, metric="crps", quantity="area_kendall_tau")
+    means = [[synthetic.areas(run, "crps").mean() for run in half] for half in (runs[:4], runs[4:])]
+    row = synthetic.entry(table, metric="crps", quantity="area_kendall_tau")
     assert row["estimate"] == pytest.approx(stats.kendalltau(*means).statistic)
     assert row["lower"] <= row["estimate"] <= row["upper"]
     assert (row["agents"], row["seeds"]) == (4, 5)
@@ -97,19 +79,19 @@ def test_a_mode_without_runs_leaves_dashes(runs):
     assert "area_difference" not in set(table.data["quantity"])
 
 
-def test_holes_of_either_mode_are_named(runs):
+def test_holes_of_either_mode_are_named(synthetic, runs):
     table = render_partial("mode_comparison", [dataclasses.replace(runs[0], state="running"), *runs[1:]])
-    assert entry(table, seeds=0)["mode"] == "faithful"
+    assert synthetic.entry(table, seeds=0)["mode"] == "faithful"
     assert "Random (running)" in markdown(table)
     assert "coreset" in set(table.data[table.data["quantity"] == "area_difference"]["agent"])
 
 
-def test_a_curve_that_diverged_leaves_no_order(runs):
+def test_a_curve_that_diverged_leaves_no_order(synthetic, runs):
     path = runs[0].folder / "rounds.parquet"
     frame = pd.read_parquet(path)
     frame.loc[frame["labelled"] == 300, "nll"] = np.nan
     frame.to_parquet(path)
     table = build_table("mode_comparison", runs)
-    assert np.isnan(entry(table, metric="nll", quantity="area_kendall_tau")["estimate"])
-    assert np.isfinite(entry(table, metric="nll", quantity="final_difference", agent="coreset")["estimate"])
-    assert np.isfinite(entry(table, metric="crps", quantity="area_kendall_tau")["estimate"])
+    assert np.isnan(synthetic.entry(table, metric="nll", quantity="area_kendall_tau")["estimate"])
+    assert np.isfinite(synthetic.entry(table, metric="nll", quantity="final_difference", agent="coreset")["estimate"])
+    assert np.isfinite(synthetic.entry(table, metric="crps", quantity="area_kendall_tau")["estimate"])

@@ -10,27 +10,6 @@ from bayesgrid.errors import ConfigurationError
 from bayesgrid.reporting.table_files import markdown
 from bayesgrid.reporting.tables import build_table, render_partial
 
-
-def entry(table, **wanted):
-    rows = table.data
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    assert len(rows) == 1
-    return rows.iloc[0]
-
-
-def wide(run, metric="nll"):
-    """Return the curves as an array of seeds by rounds, and the numbers of labels."""
-    rounds = pd.read_parquet(run.folder / "rounds.parquet")
-    table = rounds.pivot_table(index="seed", columns="labelled", values=metric)
-    return table.to_numpy(), table.columns.to_numpy(dtype=float)
-
-
-def areas(run, metric="nll"):
-    values, labelled = wide(run, metric)
-    return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(labelled)).sum(axis=1) / (labelled[-1] - labelled[0])
-
-
 RISES = {"restore_best": 0.0, "last_weights": 0.4, "inverted": 1.5}
 
 
@@ -44,7 +23,7 @@ def runs(synthetic, tmp_path):
     ]
 
 
-def test_every_cell_has_area_final_value_and_rise(runs):
+def test_every_cell_has_area_final_value_and_rise(synthetic, runs):
     table = build_table("training_ablation", runs)
     for run in runs:
         settings = run.spec["training"]
@@ -54,15 +33,19 @@ def test_every_cell_has_area_final_value_and_rise(runs):
             "agent": run.spec["agent"],
             "metric": "nll",
         }
-        values, labelled = wide(run)
-        bounds = stats.ttest_1samp(areas(run), 0).confidence_interval(0.95)
-        area = entry(table, quantity="area", **where)
+        values, labelled = synthetic.wide(run)
+        bounds = stats.ttest_1samp(synthetic.areas(run), 0).confidence_interval(0.95)
+        area = synthetic.entry(table, quantity="area", **where)
         assert (area["lower"], area["upper"]) == pytest.approx((bounds.low, bounds.high))
-        assert entry(table, quantity="final", **where)["estimate"] == pytest.approx(values[:, -1].mean())
+        assert synthetic.entry(table, quantity="final", **where)["estimate"] == pytest.approx(values[:, -1].mean())
         mean = values.mean(axis=0)
         fit = IsotonicRegression(increasing=False).fit(labelled, mean).predict(labelled)
-        assert entry(table, quantity="isotonic_violation", **where)["estimate"] == pytest.approx((mean - fit).max())
-        assert entry(table, quantity="value", labelled=300, **where)["estimate"] == pytest.approx(values[:, 2].mean())
+        assert synthetic.entry(table, quantity="isotonic_violation", **where)["estimate"] == pytest.approx(
+            (mean - fit).max()
+        )
+        assert synthetic.entry(table, quantity="value", labelled=300, **where)["estimate"] == pytest.approx(
+            values[:, 2].mean()
+        )
 
 
 def test_curves_that_rise_are_told_from_those_that_do_not(runs):
@@ -83,21 +66,21 @@ def test_the_axes_of_the_ablation_are_columns_and_not_variants(runs):
     assert len(table.sections[0].rows) == 12
 
 
-def test_a_run_that_is_missing_is_a_hole(runs):
+def test_a_run_that_is_missing_is_a_hole(synthetic, runs):
     table = render_partial("training_ablation", [*runs[:3], dataclasses.replace(runs[3], state="pending")])
-    assert entry(table, seeds=0)["early_stopping"] == "last_weights"
+    assert synthetic.entry(table, seeds=0)["early_stopping"] == "last_weights"
     assert "Coreset (pending)" in markdown(table)
 
 
-def test_values_that_are_not_finite_have_no_rise_and_leave_the_others_alone(runs):
+def test_values_that_are_not_finite_have_no_rise_and_leave_the_others_alone(synthetic, runs):
     path = runs[0].folder / "rounds.parquet"
     frame = pd.read_parquet(path)
     frame.loc[(frame["labelled"] == 600) & (frame["seed"] == 1), "nll"] = np.inf
     frame.to_parquet(path)
     where = {"warm_start": "scratch", "early_stopping": "restore_best", "agent": "random"}
     table = build_table("training_ablation", runs)
-    assert np.isnan(entry(table, quantity="isotonic_violation", metric="nll", **where)["estimate"])
-    assert np.isfinite(entry(table, quantity="isotonic_violation", metric="crps", **where)["estimate"])
+    assert np.isnan(synthetic.entry(table, quantity="isotonic_violation", metric="nll", **where)["estimate"])
+    assert np.isfinite(synthetic.entry(table, quantity="isotonic_violation", metric="crps", **where)["estimate"])
 
 
 def test_there_are_no_options(runs):

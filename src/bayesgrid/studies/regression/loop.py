@@ -28,7 +28,7 @@ from bayesgrid.studies.regression.evaluation import TEST_METRICS, evaluate
 from bayesgrid.studies.regression.label_choice import DIAGNOSTIC_COLUMNS, SCORE_COLUMNS, choose_labels
 from bayesgrid.studies.regression.labelled_rows import BlockRows, block_rows
 from bayesgrid.studies.regression.models.exact_prediction import ExactPrediction
-from bayesgrid.studies.regression.models.layout import ParameterLayout, network_layout
+from bayesgrid.studies.regression.models.layout import ParameterLayout, specified_layout
 from bayesgrid.studies.regression.one_thread import one_thread
 from bayesgrid.studies.regression.optimiser import Moments
 from bayesgrid.studies.regression.spec import RegressionSpec
@@ -117,16 +117,7 @@ class _Loop:
         self._evaluated = set(evaluated_rounds(spec))
         self._members = spec.posterior.draws if spec.posterior.sampler == "ensemble" else 1
         self._stacked_seeds = tuple(key for seed in spec.seeds for key in _member_seeds(seed, self._members))
-        network = spec.network
-        self._layout: ParameterLayout = network_layout(
-            rows.features.shape[1],
-            architecture=spec.architecture,
-            hidden=network.hidden,
-            head_hidden=network.head_hidden,
-            bins=network.bins,
-            transforms=network.transforms,
-            rectified=network.activation == "relu",
-        )
+        self._layout: ParameterLayout = specified_layout(rows.features.shape[1], spec.architecture, spec.network)
         training = spec.training
         self._settings = FitSettings(
             learning_rate=training.learning_rate,

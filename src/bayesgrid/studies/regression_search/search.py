@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bayesgrid.data.regression_tables import RegressionTable
 from bayesgrid.store.execution import RunContext
 from bayesgrid.studies.regression.labelled_rows import block_rows
-from bayesgrid.studies.regression.models.layout import initial_parameters, network_layout
+from bayesgrid.studies.regression.models.layout import initial_parameters, specified_layout
 from bayesgrid.studies.regression.one_thread import one_thread
 from bayesgrid.studies.regression.training import FitResult, FitSettings, LabelledBlock, fit
 from bayesgrid.studies.regression_search.configurations import EvaluatedConfiguration, evaluated_configurations
@@ -114,16 +114,7 @@ class _Search:
         labels = spec.labels
         size = labels.initial if labels.initial == "all" else labels.initial + labels.budget
         rows = block_rows(table, labels.model_copy(update={"initial": size}), spec.seeds)
-        network = spec.network
-        self._layout = network_layout(
-            rows.features.shape[1],
-            architecture=spec.architecture,
-            hidden=network.hidden,
-            head_hidden=network.head_hidden,
-            bins=network.bins,
-            transforms=network.transforms,
-            rectified=network.activation == "relu",
-        )
+        self._layout = specified_layout(rows.features.shape[1], spec.architecture, spec.network)
         self._recipe = spec.training
         self._seeds = np.array(spec.seeds)
         self._block = rows.labelled_block(rows.initial)

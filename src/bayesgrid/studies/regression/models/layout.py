@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bayesgrid.random_streams import random_stream
+from bayesgrid.studies.regression.spec import NetworkSpec
 
-__all__ = ["Layer", "ParameterLayout", "aligned_stack", "initial_parameters", "network_layout"]
+__all__ = ["Layer", "ParameterLayout", "aligned_stack", "initial_parameters", "network_layout", "specified_layout"]
 
 ALIGNMENT = 16
 """Floats in 64 bytes. BLAS may round differently for another alignment, so every matrix of every seed starts at one."""
@@ -97,6 +98,21 @@ def network_layout(
         widths = (hidden[-1], *head_hidden, 3 * bins - 1)
         heads = tuple(chain(f"spline.{transform}", widths) for transform in range(transforms))
     return ParameterLayout(architecture, encoder, heads, rectified, offset)
+
+
+def specified_layout(
+    features: int, architecture: Literal["spline_flow", "gaussian"], network: NetworkSpec
+) -> ParameterLayout:
+    """Return the layout of the network that a specification describes, on ``features`` inputs."""
+    return network_layout(
+        features,
+        architecture=architecture,
+        hidden=network.hidden,
+        head_hidden=network.head_hidden,
+        bins=network.bins,
+        transforms=network.transforms,
+        rectified=network.activation == "relu",
+    )
 
 
 def initial_parameters(layout: ParameterLayout, seeds: tuple[int, ...], *index: int) -> Tensor:
