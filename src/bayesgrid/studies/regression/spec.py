@@ -208,6 +208,23 @@ class RegressionSpec(RunSpec):
             check_agent(info.data["agent"], mode)
         return mode
 
+    def sparse_parameters(self) -> dict[str, Any]:
+        """Return the parameters that differ from what their absence stands for; seeds are always there.
+
+        In ``mode: faithful`` an absent key stands for the reference's value. A key that was set back to the study's own
+        default, to correct one defect, must therefore be named.
+        """
+        sparse = super().sparse_parameters()
+        if self.mode == "faithful":
+            usual = {group: dict(values) for group, values in FAITHFUL_VALUES.items()}
+            usual["labels"]["candidates"] = reference_candidates(self.agent)
+            for group, values in usual.items():
+                for name, value in values.items():
+                    given = getattr(getattr(self, group), name)
+                    if given != value:
+                        sparse.setdefault(group, {})[name] = given
+        return sparse
+
     def slug(self) -> str:
         """Return data set, architecture, agent, what differs of ``_SHOWN_IN_SLUG``, query size and seeds."""
         parts = [self.dataset, self.architecture, self.agent]

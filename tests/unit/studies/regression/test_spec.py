@@ -5,7 +5,7 @@ import pytest
 
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.sources import load_dataset_catalog
-from bayesgrid.studies.regression.spec import RegressionSpec
+from bayesgrid.studies.regression.spec import FAITHFUL_VALUES, RegressionSpec
 
 CATALOG = load_dataset_catalog(Path(__file__).parents[4] / "config" / "datasets.yaml")
 
@@ -72,7 +72,26 @@ def test_faithful_specification_survives_its_own_json() -> None:
     for spec in (faithful(), faithful(network={"activation": "relu"}, labels={"candidates": 7})):
         again = RegressionSpec.from_parameters(spec.model_dump(mode="json"), where="test")
         assert again == spec
-    assert faithful(network={"activation": "relu"}).sparse_parameters() != faithful().sparse_parameters()
+
+
+@pytest.mark.parametrize(
+    ("group", "key"), [(group, key) for group, values in FAITHFUL_VALUES.items() for key in values]
+)
+def test_each_defect_can_be_corrected_alone_and_a_job_says_so(group: str, key: str) -> None:
+    own_default = type(getattr(faithful(), group)).model_fields[key].default
+    corrected_one = faithful(**{group: {key: own_default}})
+    assert getattr(getattr(corrected_one, group), key) == own_default
+    sparse = corrected_one.sparse_parameters()
+    assert RegressionSpec.from_parameters(sparse, where="job") == corrected_one
+    assert sparse != faithful().sparse_parameters()
+    assert RegressionSpec.from_parameters(faithful().sparse_parameters(), where="job") == faithful()
+
+
+@pytest.mark.parametrize("agent", ["random", "balsa_kl_pairs"])
+@pytest.mark.parametrize("candidates", [2000, 5000, 10000])
+def test_number_of_candidates_survives_in_a_job(agent: str, candidates: int) -> None:
+    spec = faithful(agent=agent, labels={"candidates": candidates})
+    assert RegressionSpec.from_parameters(spec.sparse_parameters(), where="job") == spec
 
 
 @pytest.mark.parametrize(
