@@ -167,7 +167,7 @@ def table(
     state_root = _settings(project, settings).state_path(root)
     folder = root / "results" / ("partial" if partial else "tables")
     stem = output or folder / name
-    for path in write_planned_table(plan, name, root / "results", state_root, stem, partial=partial):
+    for path in write_planned_table(plan, name, root / "config", root / "results", state_root, stem, partial=partial):
         _console.print(str(path), soft_wrap=True, highlight=False)
 
 
@@ -333,7 +333,8 @@ def plan_show(
     from bayesgrid.grid.experiments import experiment_paths
 
     everywhere = list(experiment_paths(_project(project) / "config"))
-    planned = _plan(project, settings, experiment or everywhere).run(run_name)
+    # A run can be shown whatever another experiment draws.
+    planned = _plan(project, settings, experiment or everywhere, with_notebooks=experiment is not None).run(run_name)
     if job:
         sys.stdout.write(planned.job() + "\n")
         return
@@ -367,7 +368,7 @@ def plan_diff(
     names = experiment or _settings(project, settings).experiments
     with configuration_at(root, revision) as earlier:
         before = make_plan(earlier / "config", [name for name in names if name in experiment_paths(earlier / "config")])
-    now = make_plan(root / "config", names)
+    now = make_plan(root / "config", names, notebooks=_notebooks(root))
     for line in compare_plans(before, now):
         _console.print(line, soft_wrap=True, highlight=False)
 
@@ -386,8 +387,9 @@ def plan_targets(
     plan = _plan(project, settings, experiment)
     chosen = list(plan.runs)
     if table_name is not None:
-        if table_name not in plan.tables:
-            raise ConfigurationError("unknown table", given=table_name, allowed=", ".join(plan.tables))
+        from bayesgrid.products import require_planned
+
+        require_planned(plan, "table", table_name, _project(project) / "config")
         chosen = list(plan.tables[table_name].runs)
     for condition in where or []:
         key, separator, value = condition.partition("=")
@@ -435,11 +437,18 @@ def _settings(project: Path | None, settings: str | None) -> "WorkflowConfig":
         raise ConfigurationError(f"not JSON: {error}", where="--settings") from None
 
 
-def _plan(project: Path | None, settings: str | None, experiments: list[str] | None) -> "Plan":
+def _plan(
+    project: Path | None, settings: str | None, experiments: list[str] | None, *, with_notebooks: bool = True
+) -> "Plan":
     from bayesgrid.grid.plan import make_plan
 
     chosen = experiments or _settings(project, settings).experiments
-    return make_plan(_project(project) / "config", chosen)
+    root = _project(project)
+    return make_plan(root / "config", chosen, notebooks=_notebooks(root) if with_notebooks else None)
+
+
+def _notebooks(root: Path) -> Path:
+    return root / "workflow" / "notebooks"
 
 
 if __name__ == "__main__":

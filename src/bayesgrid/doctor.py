@@ -44,31 +44,39 @@ def examine(project: Path, settings: WorkflowConfig) -> Iterator[str]:
     yield f"state      {state_root}"
     yield f"hub        {'reachable' if _reachable(_HUB) else 'not reachable: models and data must come from a mirror'}"
     yield f"mirror     {_mirror_line(mirror)}"
-    yield "experiments"
+    yield "experiments (the hours are what a scheduler is asked to reserve, not how long the runs take)"
+    missing: dict[str, str] = {}
     for name in experiment_paths(project / "config"):
-        yield f"  {name}: {_verdict(project, settings, name, bool(gpus) or slurm is not None)}"
+        yield f"  {name}: {_verdict(project, settings, name, bool(gpus) or slurm is not None, missing)}"
+    if missing:
+        yield "data sets not at hand"
+        yield from (f"  {name}: {how}" for name, how in sorted(missing.items()))
 
 
-def _verdict(project: Path, settings: WorkflowConfig, name: str, has_gpu: bool) -> str:
+def _verdict(project: Path, settings: WorkflowConfig, name: str, has_gpu: bool, missing: dict[str, str]) -> str:
+    """Return whether experiment ``name`` can run, and add the data sets it lacks to ``missing``."""
     try:
-        plan = make_plan(project / "config", [name])
+        plan = make_plan(project / "config", [name], notebooks=project / "workflow" / "notebooks")
     except BayesgridError as error:
         return f"not usable: {error}"
-    obstacles = list(_obstacles(project, settings, plan))
+    lacking = _lacking(project, settings, plan)
+    missing.update(lacking)
+    obstacles = [f"no source of data set {', '.join(map(repr, lacking))} is at hand"] if lacking else []
     if not has_gpu and any(run.spec.resources().gpu for run in plan.runs.values()):
         obstacles.append("needs a GPU")
     minutes = sum(run.spec.resources().runtime for run in plan.runs.values())
-    size = f"{len(plan.runs)} runs, at most {minutes / 60:.0f} job-hours"
+    size = f"{len(plan.runs)} runs, {minutes / 60:.0f} job-hours reserved"
     return f"cannot run ({size}): {'; '.join(obstacles)}" if obstacles else f"can run ({size})"
 
 
-def _obstacles(project: Path, settings: WorkflowConfig, plan: Plan) -> Iterator[str]:
+def _lacking(project: Path, settings: WorkflowConfig, plan: Plan) -> dict[str, str]:
+    """Return the data sets of ``plan`` that cannot be had, and what the user can do about each."""
     catalog = load_dataset_catalog(project / "config" / "datasets.yaml")
-    for dataset in plan.datasets():
-        entry = catalog.entry(dataset)
-        if not _at_hand(dataset, entry, project, settings):
-            own = f"name your own file: {entry.origin}" if entry.origin else "name your own file"
-            yield f"no source of data set {dataset!r} is at hand (set BAYESGRID_MIRROR, or {own})"
+    return {
+        name: catalog.entry(name).how_to_obtain(name) or "needs the hub"
+        for name in plan.datasets()
+        if not _at_hand(name, catalog.entry(name), project, settings)
+    }
 
 
 def _at_hand(name: str, entry: DatasetEntry, project: Path, settings: WorkflowConfig) -> bool:

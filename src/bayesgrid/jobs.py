@@ -18,7 +18,7 @@ from bayesgrid.grid.identity import identity_record, run_id
 from bayesgrid.grid.registry import study_specification
 from bayesgrid.grid.specification import RunSpec
 from bayesgrid.grid.workflow_config import WorkflowConfig
-from bayesgrid.store.execution import RunContext, RunInputs, RunResult, execute_run
+from bayesgrid.store.execution import RunContext, RunInputs, RunResult, execute_run, failures_recorded
 from bayesgrid.store.layout import run_folders
 from bayesgrid.store.tracking import feed_wandb
 
@@ -41,17 +41,17 @@ def compute_job(
         StateError: if a run it builds on is not finished.
     """
     description = _parse(job)
-    spec = study_specification(description["study"]).from_parameters(
-        description["parameters"], where=f"run {description['run']}"
-    )
-    _check_identity(description, spec)
+    specification = study_specification(description["study"])
     state_root = settings.state_path(project)
-    folders = run_folders(project / "results", state_root, spec.study, description["run"])
-    inputs = RunInputs(
-        data=state_root / "data",
-        data_versions=description["data_versions"],
-        needs={role: _finished(state_root, needed) for role, needed in description["needs"].items()},
-    )
+    folders = run_folders(project / "results", state_root, specification.study, description["run"])
+    with failures_recorded(folders, description["run"], attempt):
+        spec = specification.from_parameters(description["parameters"], where=f"run {description['run']}")
+        _check_identity(description, spec)
+        inputs = RunInputs(
+            data=state_root / "data",
+            data_versions=description["data_versions"],
+            needs={role: _finished(state_root, needed) for role, needed in description["needs"].items()},
+        )
     with _progress_bar(console) as report_progress:
         computed = execute_run(
             partial(_work, spec, inputs),

@@ -1,9 +1,10 @@
 """Tables, figures and the ledger of claims of a plan: what the workflow's rules make from published results."""
 
 from pathlib import Path
+from typing import Literal
 
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
-from bayesgrid.grid.experiments import experiment_paths
+from bayesgrid.grid.experiments import experiment_paths, experiments_naming
 from bayesgrid.grid.plan import Plan, make_plan, require_notebook
 from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
 from bayesgrid.reporting.collect import RunRecord, require_searches
@@ -16,7 +17,14 @@ from bayesgrid.reporting.tables import build_table, render_partial, write_table
 from bayesgrid.store.atomic import write_text
 from bayesgrid.store.status import run_status
 
-__all__ = ["render_planned_figure", "run_records", "search_preset", "write_claims", "write_planned_table"]
+__all__ = [
+    "render_planned_figure",
+    "require_planned",
+    "run_records",
+    "search_preset",
+    "write_claims",
+    "write_planned_table",
+]
 
 
 def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: Path) -> list[RunRecord]:
@@ -34,8 +42,23 @@ def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: P
     return records
 
 
+def require_planned(plan: Plan, what: Literal["table", "figure"], name: str, config: Path) -> None:
+    """Raise ConfigurationError unless the plan has the table or figure ``name``, saying which experiment has it."""
+    known = list(plan.tables if what == "table" else plan.figures)
+    if name in known:
+        return
+    naming = experiments_naming(config, what, name)
+    elsewhere = f"it is made from {' and '.join(naming)}: add `-e {' -e '.join(naming)}`"
+    raise ConfigurationError(
+        f"no chosen experiment has this {what}" if naming else f"unknown {what}",
+        given=name,
+        allowed=", ".join(known) or f"(no chosen experiment has a {what})",
+        remedy=elsewhere if naming else did_you_mean(name, known),
+    )
+
+
 def write_planned_table(
-    plan: Plan, name: str, results: Path, state_root: Path, stem: Path, *, partial: bool
+    plan: Plan, name: str, config: Path, results: Path, state_root: Path, stem: Path, *, partial: bool
 ) -> list[Path]:
     """Build table ``name`` of the plan, write it beside ``stem`` in every form, and return the paths.
 
@@ -43,8 +66,7 @@ def write_planned_table(
         ConfigurationError: if no chosen experiment feeds such a table.
         StateError: if a run is missing (unless ``partial``) or damaged.
     """
-    if name not in plan.tables:
-        raise _unknown("table", name, list(plan.tables))
+    require_planned(plan, "table", name, config)
     planned = plan.tables[name]
     records = run_records(plan, planned.runs, results, state_root)
     build = render_partial if partial else build_table
@@ -57,8 +79,7 @@ def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
     Raises:
         ConfigurationError: if no chosen experiment feeds such a figure, or its notebook does not exist.
     """
-    if name not in plan.figures:
-        raise _unknown("figure", name, list(plan.figures))
+    require_planned(plan, "figure", name, project / "config")
     definition = plan.figures[name].definition
     source = require_notebook(plan.figures[name], project / "workflow" / "notebooks")
     results = project / "results"
@@ -93,7 +114,9 @@ def search_preset(plan: Plan, experiment: str, results: Path, state_root: Path) 
 
 
 def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem: Path) -> str:
-    """Evaluate every claim against the plan's finished runs, write the ledger, and return the decided ones as Markdown.
+    """Evaluate every claim against the plan's finished runs, write the ledger, and return what it says.
+
+    That is the decided claims as Markdown, then a line with the number of claims of each verdict and the ledger's path.
 
     Raises:
         ConfigurationError: if ``config/claims.yaml`` does not fit its schema.
@@ -110,7 +133,9 @@ def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem
     ordered = evaluated.iloc[elsewhere.argsort(kind="stable")].reset_index(drop=True)
     _write(claims_table(ordered), stem)
     decided = ordered[ordered["verdict"] != "not run"]
-    return markdown(claims_table(decided)) if len(decided) else "no claim is decided by the finished runs\n"
+    text = markdown(claims_table(decided)) if len(decided) else "no claim is decided by the finished runs\n"
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in ordered["verdict"].value_counts().items())
+    return f"{text}{counts}; all of them: {stem}.md\n"
 
 
 def _write(table: Table, stem: Path) -> list[Path]:
@@ -118,12 +143,3 @@ def _write(table: Table, stem: Path) -> list[Path]:
     written = write_table(table, stem)
     write_text(page, html(table))
     return [*written, page]
-
-
-def _unknown(what: str, name: str, known: list[str]) -> ConfigurationError:
-    return ConfigurationError(
-        f"unknown {what}",
-        given=name,
-        allowed=", ".join(known) or f"(no chosen experiment feeds a {what})",
-        remedy=did_you_mean(name, known),
-    )

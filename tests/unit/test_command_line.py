@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from bayesgrid.cli import app
 from bayesgrid.errors import ConfigurationError, DataError, StateError
-from bayesgrid.grid.experiments import TableDefinition
+from bayesgrid.grid.experiments import TableDefinition, experiment_paths
+from bayesgrid.grid.plan import make_plan
 from bayesgrid.reporting.tables import table_kinds
+from bayesgrid.studies.regression.agents import agent_names
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,9 +65,11 @@ def test_doctor_names_every_experiment_and_what_is_missing(monkeypatch, tmp_path
     monkeypatch.delenv("BAYESGRID_MIRROR", raising=False)
     monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
     printed = invoke("doctor")
-    assert "demo: can run" in printed
+    assert "demo: can run (10 runs, 4 job-hours reserved)" in printed
     assert "balsa_laptop: cannot run" in printed
     assert "'parkinsons'" in printed
+    assert "  parkinsons: set BAYESGRID_MIRROR" in printed
+    assert "doi:10.24432/C5ZS3N" in printed
     for part in ("python", "cpu", "gpu", "slurm", "disk", "hub", "mirror"):
         assert f"{part} " in printed
 
@@ -77,9 +81,77 @@ def test_status_of_an_untouched_state_root_is_pending(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir()), "looking must not write"
 
 
+def test_a_job_whose_id_is_another_ones_is_shown_as_failed(monkeypatch, tmp_path):
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    name = invoke("plan", "ls", "-e", "demo").splitlines()[1].strip()
+    job = json.loads(invoke("plan", "show", name, "-e", "demo", "--job"))
+    job["parameters"]["seeds"] = [7]
+    done = CliRunner().invoke(app, ["run", "--job", json.dumps(job)])
+    assert isinstance(done.exception, ConfigurationError)
+    states = {row["run"]: row for row in json.loads(invoke("status", "-e", "demo", "--json"))}
+    assert (states[name]["state"], states[name]["failure"]) == ("failed", "configuration")
+    assert "does not belong to these parameters" in states[name]["message"]
+    assert {row["state"] for other, row in states.items() if other != name} == {"pending"}
+
+
+@pytest.mark.parametrize(
+    ("command", "product"),
+    [
+        (["table"], "balsa_uci_ranks"),
+        (["figure"], "balsa_uci_learning_curves"),
+        (["plan", "targets", "--table"], "balsa_uci_ranks"),
+    ],
+)
+def test_a_product_of_an_experiment_that_is_not_chosen_is_refused_with_the_option_that_chooses_it(command, product):
+    done = CliRunner().invoke(app, [*command, product])
+    assert isinstance(done.exception, ConfigurationError)
+    assert str(done.exception).endswith("add `-e balsa_uci -e balsa_uci_further`")
+    misspelt = CliRunner().invoke(app, [*command, "demo_learning_curvs"])
+    assert str(misspelt.exception).endswith("did you mean 'demo_learning_curves'?")
+
+
+def test_claims_count_their_verdicts_and_name_the_ledger(monkeypatch, tmp_path):
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    last = invoke("claims", "-e", "demo", "--output", str(tmp_path / "ledger")).splitlines()[-1]
+    counts, _, path = last.partition("; all of them: ")
+    assert path == str(tmp_path / "ledger.md")
+    ledger = pd.read_csv(tmp_path / "ledger.csv")
+    found = {verdict: int(count) for count, verdict in (part.split(" ", 1) for part in counts.split(", "))}
+    assert found == ledger["verdict"].value_counts().to_dict()
+
+
+def test_plan_ls_refuses_a_notebook_that_does_not_exist_and_plan_show_does_not_care(searched_project):
+    (searched_project / "workflow" / "notebooks").mkdir(parents=True)
+    (searched_project / "workflow" / "notebooks" / "learning_curves.py").touch()
+    (searched_project / "config" / "experiments" / "drawn.yaml").write_text(
+        "study: regression\ntitle: test\nseeds: 0\ngrid: {dataset: [bimodal_sine], agent: [random]}\n"
+        "set: {labels: {initial: 20, budget: 50}}\n"
+        "used_in:\n  tables: {t: {kind: learning_curves}}\n  figures: {f: {notebook: learning_curve, table: t}}\n"
+    )
+    at_project = ("--project", str(searched_project))
+    done = CliRunner().invoke(app, ["plan", "ls", "-e", "drawn", *at_project])
+    assert isinstance(done.exception, ConfigurationError)
+    assert "did you mean 'learning_curves'" in str(done.exception)
+    assert "1 runs" in invoke("plan", "ls", "-e", "small_search", *at_project)
+    (name,) = make_plan(searched_project / "config", ["drawn"]).runs
+    assert json.loads(invoke("plan", "show", name, *at_project))["run"] == name
+
+
 def test_table_kinds_of_experiment_files_are_those_of_reporting():
     kinds = TableDefinition.model_json_schema()["properties"]["kind"]["enum"]
     assert tuple(sorted(kinds)) == table_kinds()
+
+
+def test_the_documentation_names_every_experiment_table_kind_notebook_and_agent():
+    texts = {name: (REPOSITORY / name).read_text() for name in ("README.md", "config/README.md", "docs/regression.md")}
+    notebooks = [path.stem for path in (REPOSITORY / "workflow" / "notebooks").glob("*.py")]
+    wanted = {
+        "README.md": experiment_paths(REPOSITORY / "config"),
+        "config/README.md": [*table_kinds(), *notebooks],
+        "docs/regression.md": {*agent_names("corrected"), *agent_names("faithful")},
+    }
+    missing = [(file, name) for file, names in wanted.items() for name in names if f"`{name}`" not in texts[file]]
+    assert missing == []
 
 
 def test_prefetch_names_every_data_set_that_is_missing(monkeypatch, tmp_path):

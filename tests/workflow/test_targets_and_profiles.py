@@ -190,4 +190,5 @@ def test_a_job_of_another_version_is_refused(project):
     job = project.run("bayesgrid", "plan", "show", name, "--job").strip()
     printed = project.run("bayesgrid", "run", "--job", job, check=False, TOY_REVISION="2")
     assert "does not belong to these parameters" in printed
+    assert "failed: configuration" in project.run("bayesgrid", "status")
     assert isinstance(project, Project)

@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from bayesgrid.errors import BayesgridError
 from bayesgrid.grid.identity import canonical_json
-from bayesgrid.grid.plan import make_plan, require_notebook
+from bayesgrid.grid.plan import make_plan
 from bayesgrid.grid.registry import study_specification
 from bayesgrid.grid.workflow_config import load_workflow_config
 
@@ -15,9 +15,11 @@ PROJECT = Path(workflow.current_basedir).parents[1]
 
 try:
     SETTINGS = load_workflow_config(config)
-    PLAN = make_plan(PROJECT / "config", SETTINGS.experiments)
-    for drawn in PLAN.figures.values():
-        require_notebook(drawn, PROJECT / "workflow" / "notebooks")
+    PLAN = make_plan(
+        PROJECT / "config",
+        SETTINGS.experiments,
+        notebooks=PROJECT / "workflow" / "notebooks",
+    )
 except BayesgridError as error:
     raise WorkflowError(f"configuration: {error}") from None
 

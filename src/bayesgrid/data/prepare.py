@@ -153,11 +153,11 @@ def _obtain(
             reasons.append(f"{source.kind}: {error}")
             continue
         return table, origin
-    first = f"get the files from {entry.origin}, " if entry.origin else ""
+    how = entry.how_to_obtain(name)
     raise DataError(
         f"data set {name!r} cannot be obtained from any of its sources",
         given=" | ".join(reasons),
-        remedy=f"{first}then run `bayesgrid prepare {name}`",
+        remedy=f"{how}; then run `bayesgrid prepare {name}`" if how else f"run `bayesgrid prepare {name}` again",
     )
 
 
@@ -200,6 +200,10 @@ def _mirror_paths(source: MirrorSource, mirror: Path | None) -> dict[str, Path]:
         wanted = ", ".join(file.path for file in source.files.values())
         raise _UnavailableError(
             f"no mirror is set that holds {wanted}", remedy="set `mirror:` in the configuration, or BAYESGRID_MIRROR"
+        )
+    if not mirror.is_dir():
+        raise _UnavailableError(
+            "the mirror's folder does not exist", where=str(mirror), remedy="correct `mirror:`, or BAYESGRID_MIRROR"
         )
     paths = {role: mirror / file.path for role, file in source.files.items()}
     for path in paths.values():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from bayesgrid.errors import ConfigurationError, did_you_mean, nearest_name
+from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean, nearest_name
 from bayesgrid.grid.parameters import Parameters, flatten, leaf_keys, nest, validate_parameters
 from bayesgrid.grid.registry import study_names, study_specification
 from bayesgrid.grid.sources import DatasetCatalog
@@ -27,6 +27,7 @@ __all__ = [
     "UsedIn",
     "expand",
     "experiment_paths",
+    "experiments_naming",
     "load_experiment",
 ]
 
@@ -163,6 +164,19 @@ def load_experiment(config: Path, name: str) -> tuple[Experiment, Path]:
     return experiment, path
 
 
+def experiments_naming(config: Path, what: Literal["table", "figure"], name: str) -> tuple[str, ...]:
+    """Return the experiments that feed the table or figure ``name``; a file that cannot be read is passed over."""
+    naming = []
+    for stem in experiment_paths(config):
+        try:
+            used_in = load_experiment(config, stem)[0].used_in
+        except BayesgridError:
+            continue
+        if name in (used_in.tables if what == "table" else used_in.figures):
+            naming.append(stem)
+    return tuple(naming)
+
+
 def expand(experiment: Experiment, *, path: Path, config: Path, catalog: DatasetCatalog) -> list[RunSpec]:
     """Return the specification of every run of ``experiment``, in grid order, seeds in blocks.
 
@@ -269,13 +283,6 @@ def _checked(values: Mapping[str, Any], known: Sequence[str], where: str) -> dic
                 remedy=f"did you mean {full!r}?" if full else None,
             )
     return flat
-
-
-def _checked_overrides(
-    overrides: Sequence[Override], known: Sequence[str], where: str
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    at = f"{where}, key 'overrides'"
-    return [(_checked(override.when, known, at), _checked(override.set, known, at)) for override in overrides]
 
 
 def _default_values(specification: type[RunSpec]) -> dict[str, Any]:

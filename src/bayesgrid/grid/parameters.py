@@ -1,13 +1,14 @@
 """Typed groups of parameters, their dotted keys, and one-line errors when a file does not fit them."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError, did_you_mean, nearest_name
 
 __all__ = ["Parameters", "flatten", "leaf_keys", "nest", "validate_parameters"]
 
@@ -89,9 +90,26 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
         )
     if fault["type"] == "missing":
         return ConfigurationError(f"the key {key!r} is missing{more}", where=where)
+    cause = fault.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigurationError):
+        given = repr(fault["input"]) if cause.given is None else cause.given
+        return ConfigurationError(
+            f"key {key!r}: {cause.what}{more}", where=where, given=given, allowed=cause.allowed, remedy=cause.remedy
+        )
     message = " or ".join(dict.fromkeys(f["msg"].removeprefix("Value error, ") for f in own))
     message = message.replace(" or Input should be", " or")
-    return ConfigurationError(f"key {key!r}: {message}{more}", where=where, given=repr(fault["input"]))
+    return ConfigurationError(
+        f"key {key!r}: {message}{more}", where=where, given=repr(fault["input"]), remedy=_nearest_word(own)
+    )
+
+
+def _nearest_word(faults: Sequence[Any]) -> str | None:
+    """Return which of the words that a key allows is most like the one it was given, as a question."""
+    given = faults[0]["input"]
+    # Pydantic lists the values of a literal in one string, words in quotes.
+    lists = [str(fault["ctx"]["expected"]) for fault in faults if fault["type"] == "literal_error"]
+    words = [word for listed in lists for word in re.findall(r"'([^']*)'", listed)]
+    return did_you_mean(given, words) if isinstance(given, str) else None
 
 
 def _key_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str:

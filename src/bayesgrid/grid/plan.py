@@ -117,8 +117,13 @@ def plan_run(spec: RunSpec, catalog: DatasetCatalog) -> dict[str, PlannedRun]:
     return planned
 
 
-def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
+def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | None = None) -> Plan:
     """Expand ``experiments``, files under the folder ``config``, to the runs, tables and figures they ask for.
+
+    Args:
+        config: the folder of configuration files.
+        experiments: names of experiment files.
+        notebooks: folder that must hold the notebook of every figure; not looked at by default.
 
     Raises:
         ConfigurationError: at the first fault, naming file, experiment, key, value and what is allowed.
@@ -142,6 +147,8 @@ def make_plan(config: Path, experiments: Sequence[str]) -> Plan:
         for figure_name, drawn in experiment.used_in.figures.items():
             _add_figure(plan, figure_name, drawn, path)
     for figure in plan.figures.values():
+        if notebooks is not None:
+            require_notebook(figure, notebooks)
         if figure.definition.table not in plan.tables:
             raise ConfigurationError(
                 f"figure {figure.name!r} draws a table that no chosen experiment feeds",

@@ -201,6 +201,17 @@ class DatasetEntry(Parameters):
                 )
         return self
 
+    def how_to_obtain(self, name: str) -> str | None:
+        """Return what a user can do who has none of the files of this entry, called ``name``; None if it needs none."""
+        kinds = {source.kind for source in self.sources}
+        mirror = "set BAYESGRID_MIRROR to a folder that holds the files"
+        own = f"from {self.origin or self.citation}, and name them under `user_files: {name}:`"
+        if kinds >= {"mirror", "file"}:
+            return f"{mirror}, or get them {own}"
+        if "file" in kinds:
+            return f"get the files {own}"
+        return f"{mirror}; the data go back to {self.citation}" if "mirror" in kinds else None
+
     def data_version(self) -> str:
         """Return the version of the values, ``v<version>-<12 hex digits>``, a part of every run's identity.
 

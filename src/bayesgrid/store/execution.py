@@ -37,6 +37,7 @@ __all__ = [
     "RunResult",
     "execute_run",
     "failure_kind",
+    "failures_recorded",
 ]
 
 EXIT_PREEMPTED = 85
@@ -177,6 +178,23 @@ def failure_kind(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
     return "error"
+
+
+@contextmanager
+def failures_recorded(folders: RunFolders, run_id: str, attempt: int) -> Iterator[None]:
+    """Log and record an exception of the block, such as a fault of the job found before the run starts; it goes on.
+
+    Args:
+        folders: where the run's files are.
+        run_id: its id.
+        attempt: which attempt this is.
+    """
+    try:
+        yield
+    except Exception as error:
+        with _logged(folders, attempt):
+            _record_failure(error, folders, run_id, attempt)
+        raise
 
 
 @contextmanager

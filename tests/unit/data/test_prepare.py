@@ -130,11 +130,14 @@ def test_altered_mirror_is_warned_of_and_passed_over(diamonds_entry, full_mirror
 
 def test_no_source_is_an_error_that_lists_each_and_the_command(diamonds_entry, package_index, tmp_path):
     make, _ = diamonds_entry
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
-        prepare_dataset("five", make(), tmp_path / "data", mirror=tmp_path / "nowhere")
+        prepare_dataset("five", make(), tmp_path / "data", mirror=tmp_path / "empty")
     message = str(caught.value)
-    for words in ["mirror: ", "nowhere/d/d.csv", "no such file", "wheel: ", "toypack==1.0", "`bayesgrid prepare five`"]:
+    for words in ["mirror: ", "empty/d/d.csv", "no such file", "wheel: ", "toypack==1.0", "`bayesgrid prepare five`"]:
         assert words in message
+    with pytest.raises(DataError, match=r"nowhere: the mirror's folder does not exist; correct `mirror:`"):
+        prepare_dataset("five", make(), tmp_path / "data", mirror=tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no mirror is set.*BAYESGRID_MIRROR"):
         prepare_dataset("five", make(), tmp_path / "data")
 
@@ -348,7 +351,7 @@ def test_set_that_nobody_has_is_an_error_that_says_where_to_get_it(folds_entry, 
         "mirror has no such file",
         "m/data.csv.gz",
         "`user_files: folds:`",
-        "get the files from the attic, then run `bayesgrid prepare folds`",
+        "get them from the attic, and name them under `user_files: folds:`; then run `bayesgrid prepare folds`",
     ]:
         assert words in str(caught.value)
     files["table"].write_bytes(files["table"].read_bytes()[:-1])

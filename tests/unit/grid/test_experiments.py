@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.experiments import expand, experiment_paths, load_experiment
+from bayesgrid.grid.experiments import expand, experiment_paths, experiments_naming, load_experiment
 from bayesgrid.grid.plan import make_plan
 from bayesgrid.grid.sources import load_dataset_catalog
 from bayesgrid.grid.yaml_files import read_yaml
@@ -113,7 +113,14 @@ def test_presets_give_way_to_the_experiment_itself(config):
         (("[random, coreset]", "[random, random]"), ["repeats a value"]),
         (("study: regression", "study: regresion"), ["unknown study", "did you mean 'regression'"]),
         (("seeds: 0-3", "seeds: 3-0"), ["'seeds'", "runs backwards"]),
-        (("labels.budget: 100", "labels.budget: 100000"), ["exceed the training rows"]),
+        (("labels.budget: 100", "labels.budget: 100000"), ["'labels.budget'", "exceed the training rows"]),
+        (("labels.budget: 100", "labels.budget: 100, mode: faithfull"), ["'mode'", "did you mean 'faithful'"]),
+        (("labels.initial: 50", "labels.initial: al"), ["'labels.initial'", "did you mean 'all'"]),
+        (("labels.initial: 50", "labels.initial: 700"), ["'labels.initial'", "at most 640"]),
+        (
+            ("title: test", "title: test\nused_in: {tables: {t: {kind: mode_comparisons}}}"),
+            ["'used_in.tables.t.kind'", "did you mean 'mode_comparison'"],
+        ),
         (("labels.budget: 100", "labels.budget: 100, labels.query_size: 101"), ["'labels.query_size'", "exceeds"]),
         (("title: test", "title: test\npresets: [nothing]"), ["unknown preset", "nothing"]),
         (("title: test", "title: test\ntitle: again"), ["not valid YAML", "line"]),
@@ -140,6 +147,21 @@ def test_an_unknown_experiment_gets_a_suggestion(config):
     specs(config, BASE, name="balsa_laptop")
     with pytest.raises(ConfigurationError, match="did you mean 'balsa_laptop'"):
         make_plan(config, ["balsa_laptp"])
+
+
+def test_a_word_that_is_like_none_of_the_allowed_ones_gets_no_suggestion(config):
+    with pytest.raises(ConfigurationError) as caught:
+        specs(config, BASE.replace("labels.budget: 100", "labels.budget: 100, mode: 3"))
+    assert "did you mean" not in str(caught.value)
+
+
+def test_the_experiments_of_a_table_are_found_past_a_file_that_cannot_be_read(config):
+    used = "used_in:\n  tables: {one: {kind: run_overview}}\n  figures: {drawn: {notebook: n, table: one}}\n"
+    for name, text in (("b", used), ("a", used), ("other", ""), ("broken", "nonsense: 1\n" + used)):
+        (config / "experiments" / f"{name}.yaml").write_text(BASE + text)
+    assert experiments_naming(config, "table", "one") == ("a", "b")
+    assert experiments_naming(config, "figure", "drawn") == ("a", "b")
+    assert experiments_naming(config, "figure", "one") == ()
 
 
 def test_two_files_of_one_name_are_refused(config):

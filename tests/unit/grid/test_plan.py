@@ -81,6 +81,18 @@ def test_a_figure_needs_a_table_that_is_fed(config):
         make_plan(config, ["one"])
 
 
+def test_a_figure_needs_a_notebook_if_the_folder_is_known(config, tmp_path):
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    (notebooks / "learning_curves.py").touch()
+    write(config, "one", "[random]", figures="{f: {notebook: learning_curve, table: shared}}")
+    write(config, "two", "[random]", figures="{f: {notebook: learning_curves, table: shared}}")
+    assert make_plan(config, ["one"]).figures
+    assert make_plan(config, ["two"], notebooks=notebooks).figures
+    with pytest.raises(ConfigurationError, match=r"figure 'f': unknown notebook.*did you mean 'learning_curves'"):
+        make_plan(config, ["one"], notebooks=notebooks)
+
+
 def test_needed_runs_are_planned_first_and_enter_the_id():
     planned = plan_run(_Base(method="laplace", seeds=(0,)), CATALOG)
     first, second = planned.values()

@@ -101,6 +101,27 @@ toy:
 """
 
 
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ("", "set BAYESGRID_MIRROR to a folder that holds the files, or get them from nobody, and name them under"),
+        ("mirror", "get the files from nobody, and name them under `user_files: toy:`"),
+        ("file", "set BAYESGRID_MIRROR to a folder that holds the files; the data go back to nobody"),
+    ],
+)
+def test_what_to_do_without_any_source_depends_on_the_kinds_there_are(catalog_file, left_out, words):
+    mirror, user = FILES_ALONE.index("    - kind: mirror"), FILES_ALONE.index("    - kind: file")
+    texts = {"": FILES_ALONE, "mirror": FILES_ALONE[:mirror] + FILES_ALONE[user:], "file": FILES_ALONE[:user]}
+    entry = load_dataset_catalog(catalog_file(texts[left_out])).entry("toy")
+    assert entry.how_to_obtain("toy").startswith(words)
+    described = entry.model_copy(update={"origin": "the attic"})
+    assert ("the attic" in described.how_to_obtain("toy")) == (left_out != "file")
+
+
+def test_a_generated_set_needs_no_files(catalog_file):
+    assert load_dataset_catalog(CATALOG).entry("bimodal_sine").how_to_obtain("bimodal_sine") is None
+
+
 def test_data_version_of_files_without_a_table_checksum_depends_on_the_files_only(catalog_file):
     def version(text):
         return load_dataset_catalog(catalog_file(text)).entry("toy").data_version()

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from bayesgrid.errors import DataError, NumericalError, RunInUseError
-from bayesgrid.store.execution import Preempted, RunResult, execute_run
+from bayesgrid.store.execution import Preempted, RunResult, execute_run, failures_recorded
 from bayesgrid.store.layout import run_folders
 from bayesgrid.store.status import run_status
 
@@ -112,6 +112,26 @@ def test_a_failure_is_recorded_with_its_kind(folders, error, kind):
     shown = status(folders)
     assert (shown.state, shown.failure) == ("failed", kind)
     assert any(kind in line for line in shown.log_lines(50))
+
+
+def test_a_fault_found_before_the_run_starts_is_recorded_until_the_run_is_done(folders):
+    with pytest.raises(DataError), failures_recorded(folders, RUN, 3):
+        raise DataError("the id does not fit")
+    record = json.loads(folders.failure.read_text())
+    assert (record["kind"], record["message"], record["attempt"]) == ("data", "the id does not fit", 3)
+    shown = status(folders)
+    assert (shown.state, shown.failure) == ("failed", "data")
+    assert any("the id does not fit" in line for line in shown.log_lines(50))
+    with failures_recorded(folders, RUN, 4):
+        execute(folders, lambda _context: result())
+    assert status(folders).state == "done"
+    assert not folders.failure.exists()
+
+
+def test_nothing_is_written_where_nothing_fails(folders):
+    with failures_recorded(folders, RUN, 1):
+        pass
+    assert not folders.state.exists()
 
 
 def test_a_full_disk_while_finishing_publishes_nothing_and_keeps_the_checkpoint(folders, monkeypatch):

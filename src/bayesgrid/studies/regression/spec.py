@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from bayesgrid.errors import ConfigurationError, nearest_name
+from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
@@ -165,11 +165,11 @@ class RegressionSpec(RunSpec):
     """Data set, as named in ``config/datasets.yaml``."""
     architecture: Literal["spline_flow", "gaussian"] = "spline_flow"
     """Predictive density: neural spline flow, or a Gaussian with learned mean and standard deviation."""
-    agent: str
-    """Acquisition agent, one of the files under ``studies/regression/agents``."""
-    mode: Literal["corrected", "faithful"] = Field(default="corrected", validate_default=True)
+    mode: Literal["corrected", "faithful"] = "corrected"
     """``faithful`` takes scores, selection, streams and, unless a key says otherwise, the recipe of the reference code,
     defects included."""
+    agent: str
+    """Acquisition agent, one of the files under ``studies/regression/agents``."""
     labels: LabelProtocol = LabelProtocol()
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec = TrainingSpec()
@@ -193,20 +193,10 @@ class RegressionSpec(RunSpec):
 
     @field_validator("agent")
     @classmethod
-    def _known_agent(cls, name: str) -> str:
-        known = sorted({*agent_names("corrected"), *agent_names("faithful")})
-        if name not in known:
-            suggestion = nearest_name(name, known)
-            hint = f"; did you mean {suggestion!r}?" if suggestion else ""
-            raise ValueError(f"unknown agent, allowed: {', '.join(known)}{hint}")
+    def _agent_of_the_mode(cls, name: str, info: ValidationInfo) -> str:
+        if "mode" in info.data:  # not if that field, which comes before this one, is itself at fault
+            check_agent(name, info.data["mode"])
         return name
-
-    @field_validator("mode")
-    @classmethod
-    def _mode_of_agent(cls, mode: Literal["corrected", "faithful"], info: ValidationInfo) -> str:
-        if "agent" in info.data:  # not if that field is itself at fault
-            check_agent(info.data["agent"], mode)
-        return mode
 
     def sparse_parameters(self) -> dict[str, Any]:
         """Return the parameters that differ from what their absence stands for; seeds are always there.
@@ -261,10 +251,11 @@ class RegressionSpec(RunSpec):
         self._check_published_split(catalog)
         if self.labels.split == "grouped" and entry.groups is None:
             grouped = sorted(name for name, other in catalog.entries.items() if other.groups is not None)
+            own = "random" if entry.published_splits is None else "random, published"
             raise ConfigurationError(
                 f"key 'labels.split': data set {self.dataset!r} has no groups to split by",
                 given="grouped",
-                allowed=f"random, or one of the data sets {', '.join(grouped)}",
+                allowed=f"{own}, or one of the data sets {', '.join(grouped)}",
             )
         if self.labels.initial == "all":
             self._check_all_labelled()
@@ -273,11 +264,18 @@ class RegressionSpec(RunSpec):
         published = self.labels.split == "published" and entry.published_splits
         test_fraction = 1 / published if published else self.labels.test_fraction
         pool = int(rows * (1 - test_fraction) * (1 - self.labels.validation_fraction))
-        wanted = self.labels.initial + self.labels.budget
-        if wanted > pool:
+        initial = self.labels.initial
+        if initial > pool:
+            raise ConfigurationError(
+                "key 'labels.initial': the initial labels alone exceed the training rows",
+                given=_with_origin(self.labels, "initial"),
+                allowed=f"at most {pool} of data set {self.dataset!r} ({rows} rows)",
+            )
+        if initial + self.labels.budget > pool:
+            terms = f"{_with_origin(self.labels, 'initial')} + {_with_origin(self.labels, 'budget')}"
             raise ConfigurationError(
                 "key 'labels.budget': initial labels and budget exceed the training rows",
-                given=f"{self.labels.initial} + {self.labels.budget} = {wanted}",
+                given=f"{terms} = {initial + self.labels.budget}",
                 allowed=f"at most {pool} of data set {self.dataset!r} ({rows} rows)",
             )
         if self.labels.budget and self.labels.query_size > min(self.labels.candidates, self.labels.budget):
@@ -288,7 +286,8 @@ class RegressionSpec(RunSpec):
             )
 
     def _check_published_split(self, catalog: DatasetCatalog) -> None:
-        labels, splits = self.labels, catalog.entry(self.dataset).published_splits
+        labels, entry = self.labels, catalog.entry(self.dataset)
+        splits = entry.published_splits
         if labels.split != "published":
             if labels.published_split:
                 raise ConfigurationError(
@@ -299,10 +298,11 @@ class RegressionSpec(RunSpec):
             return
         if splits is None:
             known = sorted(name for name, other in catalog.entries.items() if other.published_splits is not None)
+            own = "random" if entry.groups is None else "random, grouped"
             raise ConfigurationError(
                 f"key 'labels.split': no test splits are published with data set {self.dataset!r}",
                 given="published",
-                allowed=f"random, or one of the data sets {', '.join(known) or '(none)'}",
+                allowed=f"{own}, or one of the data sets {', '.join(known) or '(none)'}",
             )
         if labels.published_split >= splits:
             raise ConfigurationError(
@@ -325,8 +325,9 @@ class RegressionSpec(RunSpec):
         if self.labels.budget != 0:
             raise ConfigurationError(
                 "key 'labels.budget': there is nothing to buy when labels.initial is 'all'",
-                given=self.labels.budget,
+                given=_with_origin(self.labels, "budget"),
                 allowed="0",
+                remedy="set labels.budget: 0",
             )
         if self.labels.split == "grouped" and len(self.seeds) > 1:
             raise ConfigurationError(
@@ -334,6 +335,12 @@ class RegressionSpec(RunSpec):
                 given="all, for several seeds at once",
                 allowed="seed_block: 1",
             )
+
+
+def _with_origin(labels: LabelProtocol, name: str) -> str:
+    """Return a value of ``labels`` as text that says so if nobody chose it."""
+    value = str(getattr(labels, name))
+    return value if name in labels.model_fields_set else f"{value} (the default)"
 
 
 SPEC = RegressionSpec

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.sources import load_dataset_catalog
+from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
 from bayesgrid.studies.regression.spec import FAITHFUL_VALUES, RegressionSpec
 
 CATALOG = load_dataset_catalog(Path(__file__).parents[4] / "config" / "datasets.yaml")
@@ -26,6 +26,8 @@ def test_every_published_split_of_a_data_set_can_be_asked_for(index: int) -> Non
     [
         ("yacht", {"split": "published", "published_split": 10}, ["given: 10", "0 to 9 of data set 'yacht'"]),
         ("parkinsons", {"split": "published"}, ["no test splits are published", "'parkinsons'", "airfoil, bike"]),
+        ("parkinsons", {"split": "published"}, ["allowed: random, grouped, or"]),
+        ("bimodal_sine", {"split": "published"}, ["allowed: random, or"]),
         ("yacht", {"published_split": 3}, ["no effect", "3, with labels.split: random", "labels.split: published"]),
         ("parkinsons", {"split": "grouped", "published_split": 1}, ["no effect", "labels.split: grouped"]),
     ],
@@ -46,6 +48,72 @@ def test_published_test_rows_decide_how_many_labels_there_are() -> None:
         check("yacht", split="published", budget=202)
     with pytest.raises(ConfigurationError, match="at most 197"):
         check("yacht", budget=178)
+
+
+def test_a_set_without_groups_is_offered_the_splits_it_has() -> None:
+    with pytest.raises(ConfigurationError, match="allowed: random, or one of the data sets"):
+        check("bimodal_sine", split="grouped")
+    ungrouped = CATALOG.entry("yacht").model_copy(update={"groups": None})
+    spec = RegressionSpec(dataset="yacht", agent="random", seeds=(0,), labels={"split": "grouped"})
+    with pytest.raises(ConfigurationError, match="allowed: random, published, or one of the data sets"):
+        spec.check(DatasetCatalog(CATALOG.path, {**CATALOG.entries, "yacht": ungrouped}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        # 1,000 rows leave 1,000 * 0.8 * 0.8 = 640 for training.
+        ({"initial": 641, "budget": 0}, "'labels.initial': .*given: 641; allowed: at most 640"),
+        ({"initial": 640, "budget": 1}, r"'labels.budget': .*given: 640 \+ 1 = 641; allowed: at most 640"),
+        ({"initial": 20}, r"'labels.budget': .*given: 20 \+ 800 \(the default\) = 820"),
+        ({}, r"'labels.budget': .*given: 200 \(the default\) \+ 800 \(the default\) = 1000"),
+        ({"initial": "all"}, r"'labels.budget': .*given: 800 \(the default\); allowed: 0; set labels.budget: 0"),
+        ({"initial": "all", "budget": 800}, "given: 800; allowed: 0"),
+    ],
+)
+def test_too_many_labels_are_blamed_on_the_key_that_asks_for_them(labels: dict[str, Any], message: str) -> None:
+    spec = RegressionSpec(dataset="bimodal_sine", agent="random", seeds=(0,), labels=labels)
+    with pytest.raises(ConfigurationError, match=message):
+        spec.check(CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("agent", "mode", "words"),
+    [
+        ("balsa_kl_pairs_dual", "corrected", ["faithful only", "take balsa_kl_pairs, or set mode: faithful"]),
+        ("log_density_std", "corrected", ["faithful only", "or set mode: faithful"]),
+        ("bait", "faithful", ["corrected only", "run it in mode: corrected"]),
+        ("log_density_sd", "faithful", ["did you mean 'log_density_std'"]),
+    ],
+)
+def test_an_agent_of_the_other_mode_is_a_fault_of_the_agent_and_named_once(
+    agent: str, mode: str, words: list[str]
+) -> None:
+    values = {"dataset": "parkinsons", "agent": agent, "mode": mode, "seeds": [0]}
+    with pytest.raises(ConfigurationError) as caught:
+        RegressionSpec.from_parameters(values, where="test")
+    message = str(caught.value)
+    assert message.count("given: ") == 1
+    for word in ["key 'agent'", agent, *words]:
+        assert word in message
+    if mode == "corrected":
+        del values["mode"]
+        with pytest.raises(ConfigurationError, match="key 'agent'"):
+            RegressionSpec.from_parameters(values, where="test")
+
+
+@pytest.mark.parametrize(("mode", "other"), [("corrected", "balsa_emd_dual"), ("faithful", "bait")])
+def test_an_unknown_agent_is_shown_those_of_its_mode(mode: str, other: str) -> None:
+    values = {"dataset": "parkinsons", "agent": "nothing_like_it", "mode": mode, "seeds": [0]}
+    with pytest.raises(ConfigurationError, match=r"allowed: .*coreset") as caught:
+        RegressionSpec.from_parameters(values, where="test")
+    assert other not in str(caught.value)
+
+
+def test_a_misspelt_mode_is_the_only_fault_told() -> None:
+    values = {"dataset": "parkinsons", "agent": "balsa_emd_dual", "mode": "faithfull", "seeds": [0]}
+    with pytest.raises(ConfigurationError, match=r"key 'mode': .*did you mean 'faithful'\?$"):
+        RegressionSpec.from_parameters(values, where="test")
 
 
 def faithful(**changes: Any) -> RegressionSpec:

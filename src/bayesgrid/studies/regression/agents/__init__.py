@@ -100,7 +100,9 @@ def check_agent(name: str, mode: Mode) -> None:
         return
     if name in _ONLY_FAITHFUL:
         raise ConfigurationError(
-            "agent exists in mode: faithful only", given=f"{name} in mode: {mode}", remedy=_ONLY_FAITHFUL[name]
+            "agent exists in mode: faithful only",
+            given=f"{name} in mode: {mode}",
+            remedy=f"{_ONLY_FAITHFUL[name]}, or set mode: faithful",
         )
     if name in _ONLY_CORRECTED:
         raise ConfigurationError(
@@ -120,11 +122,20 @@ def build_agent(name: str, spec: RegressionSpec) -> Agent:
     """Return the agent ``name`` of ``spec.mode`` with the numerical settings of ``spec.posterior``.
 
     Raises:
-        ConfigurationError: if that mode has no such agent.
+        ConfigurationError: if that mode has no such agent, or the agent's module does not build it.
     """
     check_agent(name, spec.mode)
     module = importlib.import_module(agent_modules(spec.mode)[name])
-    builders = module.AGENTS if spec.mode == "corrected" else module.FAITHFUL_AGENTS
+    table = "AGENTS" if spec.mode == "corrected" else "FAITHFUL_AGENTS"
+    builders = getattr(module, table, {})
+    if name not in builders:
+        other = "_ONLY_FAITHFUL" if spec.mode == "corrected" else "_ONLY_CORRECTED"
+        raise ConfigurationError(
+            f"the module of agent {name!r} does not build it in mode: {spec.mode}",
+            where=module.__name__,
+            allowed=f"in {table}: {', '.join(builders) or '(nothing)'}",
+            remedy=f"add it to {table} of the module, or name it in {other} of {__name__}",
+        )
     agent: Agent = builders[name](spec.posterior)
     return agent
 

@@ -91,6 +91,15 @@ def test_an_unknown_agent_is_refused_with_the_nearest_name():
         build_agent("balsa_kl_pair", SPEC)
 
 
+@pytest.mark.parametrize(("mode", "table"), [("corrected", "AGENTS"), ("faithful", "FAITHFUL_AGENTS")])
+def test_an_agent_that_its_module_does_not_build_is_refused_with_what_to_add(monkeypatch, mode, table):
+    # The module `badge` builds no agent of this name, and none at all for the reference's mode.
+    monkeypatch.setitem(agents._MODULE_OF_AGENT, "half_added", "badge")
+    spec = SimpleNamespace(mode=mode, posterior=PosteriorSpec())
+    with pytest.raises(ConfigurationError, match=f"'half_added'.*mode: {mode}.*add it to {table} of the module"):
+        build_agent("half_added", spec)
+
+
 @pytest.mark.parametrize("name", agent_names())
 def test_an_agent_chooses_distinct_candidates_and_repeats_with_its_stream(name):
     agent = build_agent(name, SPEC)
