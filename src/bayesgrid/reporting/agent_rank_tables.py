@@ -31,8 +31,10 @@ from bayesgrid.reporting.grouped_curves import (
     GroupOfAgents,
     areas_over_seeds,
     checked_options,
+    few_seeds_notes,
     grouped_curves,
     partial_notes,
+    reference_notes,
 )
 from bayesgrid.reporting.names import (
     METRICS,
@@ -133,7 +135,12 @@ def agent_ranks(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Table:
         "P(worse)",
         "p, restarts (not valid)",
     )
-    notes = [*_notes(comparison, rows, reference, float(rope)), *partial_notes(runs)]
+    notes = [
+        *_notes(comparison, rows, reference, float(rope)),
+        *few_seeds_notes(map(len, comparison.seeds.values()), "the intervals of pooled differences"),
+        *reference_notes(groups, reference),
+        *partial_notes(runs),
+    ]
     return Table(frame, columns, tuple(sections), "Active learning: ranks of the agents over data sets", tuple(notes))
 
 

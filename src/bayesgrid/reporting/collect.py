@@ -48,6 +48,10 @@ _SEARCH_COLUMNS = (
     "allowed",
 )
 
+_USUAL = {"labels.split": "random", "mode": "corrected", "posterior.sampler": "dropout"}
+"""Keys that a reader must know of wherever they have another value, whether or not the runs of a table differ in them.
+"""
+
 _REMEDY = "delete the file and start the workflow again: it is published anew from the run's state, or computed again"
 
 
@@ -104,6 +108,9 @@ def variants(runs: Sequence[RunRecord], *, apart_from: Sequence[str] = ()) -> di
     ``training.warm_start=continue``. ``mode`` is named wherever runs differ in it, in one cell or not, and stands for
     all the values it brings along. Runs that buy no labels are told apart among themselves.
 
+    A split that is not random, a mode that is not corrected and draws that are not dropout masks are always named, even
+    if all runs have them: they change what every number is about.
+
     Args:
         runs: the runs of one table.
         apart_from: dotted keys that the table has as axes of its own, and so does not name here.
@@ -122,11 +129,14 @@ def variants(runs: Sequence[RunRecord], *, apart_from: Sequence[str] = ()) -> di
     }
     if len({str(parameters.get("mode")) for parameters in flat.values()}) > 1:
         varying.add("mode")
-    named = sorted(varying - set(apart_from))
-    return {
-        identity: ", ".join(f"{key}={parameters[key]}" for key in named if key in parameters)
-        for identity, parameters in flat.items()
-    }
+    labels = {}
+    for identity, parameters in flat.items():
+        named = varying | {key for key, usual in _USUAL.items() if parameters.get(key, usual) != usual}
+        if parameters.get("labels.split") == "published":
+            named.add("labels.published_split")
+        shown = sorted(key for key in named - set(apart_from) if key in parameters)
+        labels[identity] = ", ".join(f"{key}={parameters[key]}" for key in shown)
+    return labels
 
 
 def collect_rounds(runs: Sequence[RunRecord]) -> pd.DataFrame:

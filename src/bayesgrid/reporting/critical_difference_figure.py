@@ -16,6 +16,7 @@ from matplotlib.textpath import TextPath
 
 from bayesgrid.errors import StateError
 from bayesgrid.metrics.rank_tests import nemenyi_groups
+from bayesgrid.reporting.drawn_rows import require_columns
 from bayesgrid.reporting.names import METRICS, agent_label, metric_label
 from bayesgrid.reporting.style import TWO_COLUMNS, agent_style
 
@@ -75,8 +76,10 @@ def draw_critical_differences(table: pd.DataFrame, *, title: str = "") -> Figure
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table is empty.
     """
+    require_columns(table, "agent_ranks", ["metric", "agent", "mean_rank", "critical_difference", "friedman_p"])
     if table.empty:
         raise StateError("the table holds no agent to draw", remedy="finish at least one run")
     diagrams = [_diagram(table[table["metric"] == metric], metric) for metric in METRICS]

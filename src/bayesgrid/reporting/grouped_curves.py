@@ -1,6 +1,6 @@
 """Which agents are compared with each other: runs by group and agent, with the curves that are finished."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,16 +12,22 @@ from bayesgrid.grid.parameters import flatten
 from bayesgrid.metrics.checked_arrays import FloatArray
 from bayesgrid.reporting.agent_curves import AgentCurves, agent_curves
 from bayesgrid.reporting.collect import RunRecord, buys_no_labels, cell_of_run, collect_rounds, variants
-from bayesgrid.reporting.names import group_heading, seeds_text
+from bayesgrid.reporting.names import agent_label, group_heading, seeds_text
 
 __all__ = [
     "GroupOfAgents",
     "areas_over_seeds",
+    "bounds_alone",
     "checked_options",
+    "few_seeds_notes",
     "grouped_curves",
     "grouped_runs",
     "partial_notes",
+    "reference_notes",
 ]
+
+ENOUGH_FOR_A_BOOTSTRAP = 5
+"""Seeds from which a bootstrap over them is printed without a warning."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +67,24 @@ class GroupOfAgents:
     @property
     def heading(self) -> str:
         """Return the group's printed name."""
-        return group_heading(self.dataset, self.architecture, self.query_size, self.variant)
+        return group_heading(self.dataset, self.architecture, self.query_size if self.members else None, self.variant)
 
     @property
     def extent(self) -> str:
         """Return the labels and seeds of what is finished, as printed; empty if nothing is."""
         own = list(self.curves.values())
+        if not self.members and self.upper_bound is not None:
+            own = [self.upper_bound]
         if not own:
             return ""
         first, last = min(c.labelled[0] for c in own), max(c.labelled[-1] for c in own)
-        return f"{first:,} to {last:,} labels · {seeds_text(len(curves.seeds) for curves in own)}"
+        labels = f"{first:,} to {last:,}" if first < last else f"{last:,}"
+        return f"{labels} labels · {seeds_text(len(curves.seeds) for curves in own)}"
+
+    @property
+    def bound_state(self) -> str:
+        """Return the state of the runs with all labels: ``done``, or the states of the unfinished ones."""
+        return _state(self.bounds)
 
 
 def grouped_runs(runs: Sequence[RunRecord], *, axes: Sequence[str] = ()) -> list[GroupOfAgents]:
@@ -136,15 +150,40 @@ def grouped_curves(
             if names:
                 frame = rounds[rounds["run_id"].isin(names)]
                 curves[agent] = agent_curves(frame, metrics, where=", ".join(names), finite=finite)
-        names = [run.run_id for run in group.bounds if run.finished]
-        bound = None
-        if names:
-            frame = rounds[rounds["run_id"].isin(names)]
-            # Seeds may have other numbers of training rows: the bound is one round all the same.
-            same = frame.assign(labelled=frame["labelled"].max())
-            bound = agent_curves(same, metrics, where=", ".join(names), finite=finite)
+        bound = _upper_bound(group.bounds, rounds, metrics, finite=finite)
         groups.append(replace(group, curves=curves, upper_bound=bound))
     return groups
+
+
+def bounds_alone(
+    runs: Sequence[RunRecord], groups: Sequence[GroupOfAgents], metrics: Sequence[str], *, finite: bool = False
+) -> list[GroupOfAgents]:
+    """Return groups without agents for the runs that buy no labels and belong to none of ``groups``.
+
+    Args:
+        runs: those of one table.
+        groups: of :func:`grouped_curves` for the same runs.
+        metrics: columns of ``rounds.parquet``.
+        finite: as for :func:`grouped_curves`.
+
+    Raises:
+        StateError: as :func:`grouped_curves` does.
+    """
+    placed = {run.run_id for group in groups for run in group.bounds}
+    label = variants(runs)
+    kinds: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for run in runs:
+        if buys_no_labels(run) and run.run_id not in placed:
+            cell = cell_of_run(run)
+            kinds.setdefault((cell["dataset"], cell["architecture"], label[run.run_id]), []).append(run)
+    alone = []
+    for (dataset, architecture, variant), own in kinds.items():
+        done = [run for run in own if run.finished]
+        rounds = collect_rounds(done) if done else pd.DataFrame(columns=["run_id"])
+        bound = _upper_bound(own, rounds, metrics, finite=finite)
+        size = cell_of_run(own[0])["query_size"]
+        alone.append(GroupOfAgents(dataset, architecture, size, variant, (), {}, tuple(own), upper_bound=bound))
+    return alone
 
 
 def areas_over_seeds(curves: AgentCurves, metric: str, seeds: Sequence[int]) -> FloatArray:
@@ -176,18 +215,61 @@ def partial_notes(runs: Sequence[RunRecord]) -> list[str]:
     return [f"Partial: {waiting} of {len(runs)} runs are not finished."] if waiting else []
 
 
+def few_seeds_notes(counts: Iterable[int], what: str) -> list[str]:
+    """Return a warning if bootstrap intervals of ``what`` rest on too few seeds; one seed has no interval.
+
+    Args:
+        counts: seeds of every interval.
+        what: the intervals, as the subject of a sentence in the plural.
+    """
+    few = [count for count in counts if 1 < count < ENOUGH_FOR_A_BOOTSTRAP]
+    if not few:
+        return []
+    return [
+        f"With {seeds_text(few)} {what} are too narrow and cover less than 95 %: a bootstrap needs at least "
+        f"{ENOUGH_FOR_A_BOOTSTRAP} seeds."
+    ]
+
+
+def reference_notes(groups: Sequence[GroupOfAgents], reference: str) -> list[str]:
+    """Return what to plan where differences to the agent ``reference`` are missing because it has no run at all."""
+    without = [group for group in groups if group.members and reference not in group.members]
+    if not without:
+        return []
+    label = agent_label(reference)
+    note = (
+        f"No difference to {label} in {len(without)} of {len(groups)} sections: it needs a run of {label} with the "
+        "same data, network, query size and settings."
+    )
+    if any("posterior.sampler=ensemble" in group.variant for group in without):
+        note += f" For an ensemble that is a run of {label} with posterior.sampler: ensemble."
+    return [note]
+
+
 def _state(runs: Sequence[RunRecord]) -> str:
     return ", ".join(dict.fromkeys(run.state for run in runs if not run.finished)) or "done"
 
 
+def _upper_bound(
+    bounds: Sequence[RunRecord], rounds: pd.DataFrame, metrics: Sequence[str], *, finite: bool
+) -> AgentCurves | None:
+    names = [run.run_id for run in bounds if run.finished]
+    if not names:
+        return None
+    frame = rounds[rounds["run_id"].isin(names)]
+    # Seeds may have other numbers of training rows: the bound is one round all the same.
+    same = frame.assign(labelled=frame["labelled"].max())
+    return agent_curves(same, metrics, where=", ".join(names), finite=finite)
+
+
 def _bounds_of(run: RunRecord, bounds: Sequence[RunRecord], label: Mapping[str, str]) -> tuple[RunRecord, ...]:
-    """Return the runs with all labels that have the data, the network and, if they differ in it, the recipe of ``run``.
+    """Return the runs with all labels that have the test rows, the network and, if they differ, the recipe of ``run``.
 
     Raises:
         ConfigurationError: if they are of several kinds all the same.
     """
     own = flatten(run.spec)
-    keys = ("dataset", "architecture", "mode")
+    keys = ("dataset", "architecture", "mode", "labels.split", "labels.published_split", "labels.test_split_seed")
     fitting = [bound for bound in bounds if all(flatten(bound.spec).get(key) == own.get(key) for key in keys)]
     if len({label[bound.run_id] for bound in fitting}) > 1:
         recipe = [key for key in own if key.startswith(("network.", "training."))]

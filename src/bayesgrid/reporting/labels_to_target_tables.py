@@ -11,7 +11,14 @@ from bayesgrid.metrics.labels_to_target import labels_to_target, paired_label_ra
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord
-from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
+from bayesgrid.reporting.grouped_curves import (
+    GroupOfAgents,
+    checked_options,
+    few_seeds_notes,
+    grouped_curves,
+    partial_notes,
+    reference_notes,
+)
 from bayesgrid.reporting.names import agent_label, agent_with_state, metric_label, seeds_text
 from bayesgrid.reporting.table import Cell, Section, Table, number
 
@@ -36,7 +43,8 @@ def labels_to_target_table(runs: Sequence[RunRecord], options: Mapping[str, Any]
     reference = str(checked_options(options, {"reference_agent": "random"})["reference_agent"])
     rows: list[dict[str, Any]] = []
     sections = []
-    for group in grouped_curves(runs, TARGET_METRICS):
+    groups = grouped_curves(runs, TARGET_METRICS)
+    for group in groups:
         records = {
             (agent, metric): {**group.cell, "agent": agent, "metric": metric, "state": state, "reference": reference}
             | _record(group, agent, metric, reference)
@@ -60,6 +68,8 @@ def labels_to_target_table(runs: Sequence[RunRecord], options: Mapping[str, Any]
         f"95 % interval (bootstrap over seeds, paired, the target drawn anew; {REPLICATES:,} resamples). Below 1: "
         "fewer labels. With few seeds such an interval covers less than 95 %.",
         "Censored: share of resamples in which the agent does not reach the target.",
+        *few_seeds_notes((row["seeds"] for row in rows), "the intervals of ratios"),
+        *reference_notes(groups, reference),
     ]
     if any(row["finite"] is False for row in rows):
         notes.append("No number where the curve of the agent or of the reference has values that are not finite.")

@@ -8,19 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.agent_lines import (
+    CUT_INTERVALS,
     agent_legend,
     draw_agent_lines,
     interval_mark,
     legend_columns,
+    lowest_value,
     value_limits,
 )
 from bayesgrid.reporting.collect import GROUP_COLUMNS
+from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.names import METRICS, agent_label
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
 
 __all__ = ["draw_differences", "draw_learning_curves"]
+
+_SHARE_OF_VALUES, _SHARE_OF_DIFFERENCES = 0.5, 1.5
+"""Of the range of the means that intervals may add to an axis: of a difference the interval is the message."""
 
 _BOUND_LINE: dict[str, Any] = {"color": "#444444", "linestyle": (0, (5, 2)), "linewidth": 0.9}
 
@@ -35,12 +40,20 @@ def draw_learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table holds no curve.
     """
     curves = _curves(table, "value")
     agents = list(dict.fromkeys(curves["agent"]))
-    note = "95 % interval of the mean over seeds. Agents share seeds, so their paired differences are more certain."
-    return _draw(curves, agents, title, note, zero_line=False, bounds=table[table["quantity"] == "upper_bound"])
+    note = (
+        "95 % interval of the mean over seeds; those of CRPS and MAE end at 0. Agents share seeds, so their paired "
+        "differences are more certain."
+    )
+    bounds = table[table["quantity"] == "upper_bound"]
+    shared = list(GROUP_COLUMNS)
+    # Without curves of its data set a bound is a row of tables alone.
+    drawn = bounds.set_index(shared).index.isin(curves.set_index(shared).index)
+    return _draw(curves, agents, title, note, zero_line=False, bounds=bounds[drawn])
 
 
 def draw_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
@@ -51,6 +64,7 @@ def draw_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table holds no difference.
     """
     curves = _curves(table, "difference")
@@ -61,13 +75,15 @@ def draw_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def _curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    curves = table[table["quantity"] == quantity]
-    if curves.empty:
-        raise StateError(
-            f"the table holds no {quantity} to draw",
-            remedy="finish at least one run of the reference agent and another",
-        )
-    return curves
+    needed = "one run" if quantity == "value" else "one run of the reference agent and another"
+    return drawn_rows(
+        table,
+        [quantity],
+        kind="learning_curves",
+        columns=[*GROUP_COLUMNS, "agent", "metric", "labelled", "reference", "seeds", "test_rows"],
+        what=quantity,
+        remedy=f"finish at least {needed}",
+    )
 
 
 def _draw(
@@ -83,18 +99,20 @@ def _draw(
         title=title,
         legend=legend,
         legend_columns=legend_columns(agents) + (1 if len(bounds) and len(agents) < 4 else 0),
-        note=f"{interval_mark(agents)}: {note}",
+        note=f"{interval_mark(agents)}: {note} {CUT_INTERVALS}",
     )
     for (key, rows), panels in zip(groups, grid.panels, strict=True):
         for panel, (metric, label) in zip(panels, METRICS.items(), strict=True):
             shown = rows[rows["metric"] == metric]
             if zero_line:
                 panel.axhline(0, color="#000000", linewidth=0.8, zorder=0.5)
-            draw_agent_lines(panel, shown, agents)
+            lowest = None if zero_line else lowest_value(metric)
+            draw_agent_lines(panel, shown, agents, lowest=lowest)
             bound = _of_group(bounds, key)
             bound = bound[bound["metric"] == metric]
             _draw_bound(panel, bound)
-            panel.set_ylim(*value_limits(pd.concat([shown, bound])))
+            share = _SHARE_OF_DIFFERENCES if zero_line else _SHARE_OF_VALUES
+            panel.set_ylim(*value_limits(pd.concat([shown, bound]), share=share, lowest=lowest))
             panel.set_title(f"Δ {label}" if zero_line else label, loc="left", size=8, pad=3)
     for panel in grid.panels[-1]:
         panel.set_xlabel("Number of labels")

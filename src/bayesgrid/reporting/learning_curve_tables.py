@@ -20,7 +20,15 @@ from bayesgrid.metrics.multiple_comparisons import holm_adjusted, paired_p_value
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL, AgentCurves, interval_over_seeds, paired_curves
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord, collect_metrics, count_test_rows, final_scores
-from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
+from bayesgrid.reporting.grouped_curves import (
+    GroupOfAgents,
+    bounds_alone,
+    checked_options,
+    few_seeds_notes,
+    grouped_curves,
+    partial_notes,
+    reference_notes,
+)
 from bayesgrid.reporting.names import METRICS, agent_label, dataset_label, metric_label, state_label
 from bayesgrid.reporting.table import Cell, Section, Table, decimals_for, number_with_interval
 
@@ -52,12 +60,15 @@ _DATA_COLUMNS = [
 def learning_curve_summary(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Table:
     """Return areas under the curves, final values and paired differences of areas to the reference agent.
 
+    Runs that fit once, to all labels, are the last row of the agents with their data and network, or a section of their
+    own where there are none.
+
     Raises:
         ConfigurationError: for an unknown option.
         StateError: if a result file is missing, damaged or incomplete.
     """
     reference = _reference_agent(options)
-    groups = grouped_curves(runs, list(METRICS), finite=True)
+    groups = _groups(runs)
     records = [[*_summary_records(group, reference), *_bound_records(group)] for group in groups]
     sections = [
         Section(_heading(group), _summary_rows(group, own, reference))
@@ -70,6 +81,8 @@ def learning_curve_summary(runs: Sequence[RunRecord], options: Mapping[str, Any]
         "Final values: for new seeds and new test rows (hierarchical bootstrap over seeds, then rows).",
         f"Δ: area minus that of {agent_label(reference)}, paired by seed; "
         f"† Holm-adjusted p < {SIGNIFICANCE} over the agents of a section.",
+        *few_seeds_notes(_seed_counts(groups), "the intervals of final values"),
+        *reference_notes(groups, reference),
         *_bound_notes(groups),
         *_leak_notes(runs),
         *partial_notes(runs),
@@ -95,12 +108,13 @@ def learning_curves(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Ta
         StateError: if a result file is missing, damaged or incomplete.
     """
     reference = _reference_agent(options)
-    groups = grouped_curves(runs, list(METRICS), finite=True)
+    groups = _groups(runs)
     records = [[*_curve_records(group.curves, reference), *_bound_records(group)] for group in groups]
     sections = [Section(_heading(group), _curve_rows(group, own)) for group, own in zip(groups, records, strict=True)]
     notes = (
         f"At {SHOWN_POINTS} of the recorded numbers of labels. Lower is better; the best mean at each is bold.",
         *_interval_notes(groups),
+        *reference_notes(groups, reference),
         *_bound_notes(groups),
         *partial_notes(runs),
     )
@@ -108,8 +122,18 @@ def learning_curves(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Ta
     return Table(_frame(_rows(groups, records)), columns, tuple(sections), "Active learning: learning curves", notes)
 
 
+def _groups(runs: Sequence[RunRecord]) -> list[GroupOfAgents]:
+    groups = grouped_curves(runs, list(METRICS), finite=True)
+    return [*groups, *bounds_alone(runs, groups, list(METRICS), finite=True)]
+
+
+def _seed_counts(groups: Sequence[GroupOfAgents]) -> list[int]:
+    return [len(curves.seeds) for group in groups for curves in group.curves.values()]
+
+
 def _test_rows(group: GroupOfAgents) -> int | None:
-    done = [run for members in group.members.values() for run in members if run.finished]
+    planned = [run for members in group.members.values() for run in members] if group.members else group.bounds
+    done = [run for run in planned if run.finished]
     return count_test_rows(done[0]) if done else None
 
 
@@ -133,12 +157,16 @@ def _rows(groups: Sequence[GroupOfAgents], records: Sequence[Sequence[Mapping[st
     rows: list[dict[str, Any]] = []
     for group, own in zip(groups, records, strict=True):
         states, test_rows = {**group.states, UPPER_BOUND: "done"}, _test_rows(group)
+        if not group.members:
+            states[UPPER_BOUND] = group.bound_state
         rows += [{**group.cell, **r, "test_rows": test_rows, "state": states[r["agent"]]} for r in own]
         rows += [
             {**group.cell, "agent": agent, "seeds": 0, "state": state}
             for agent, state in states.items()
             if agent not in group.curves and agent != UPPER_BOUND
         ]
+        if not group.members and group.upper_bound is None:
+            rows.append({**group.cell, "agent": UPPER_BOUND, "seeds": 0, "state": group.bound_state})
     return rows
 
 
@@ -150,6 +178,10 @@ def _hole_rows(group: GroupOfAgents, before: int, columns: int) -> dict[str, tup
             states = ", ".join(map(state_label, state.split(", ")))
             cells = [*[""] * before, agent_label(agent), f"({states})"]
             rows[agent] = tuple(Cell(text) for text in [*cells, *[""] * (columns - len(cells))])
+    if not group.members and group.upper_bound is None:
+        states = ", ".join(map(state_label, group.bound_state.split(", ")))
+        cells = [*[""] * before, agent_label(UPPER_BOUND), f"({states})"]
+        rows[UPPER_BOUND] = tuple(Cell(text) for text in [*cells, *[""] * (columns - len(cells))])
     return rows
 
 
@@ -214,11 +246,16 @@ def _reference_agent(options: Mapping[str, Any]) -> str:
 def _bound_notes(groups: Sequence[GroupOfAgents]) -> list[str]:
     if all(group.upper_bound is None for group in groups):
         return []
-    return [f"{agent_label(UPPER_BOUND)}: one fit to all training rows, with as many seeds as its run has."]
+    label = agent_label(UPPER_BOUND)
+    notes = [f"{label}: one fit to all training rows, with as many seeds as its run has."]
+    if any(not group.members for group in groups):
+        notes.append(f"A section of {label} alone has no area and no difference: nothing was bought after the one fit.")
+    return notes
 
 
 def _interval_notes(groups: Sequence[GroupOfAgents]) -> list[str]:
-    counts = {len(curves.seeds) for group in groups for curves in group.curves.values()}
+    alone = [group.upper_bound for group in groups if not group.members and group.upper_bound is not None]
+    counts = {*_seed_counts(groups), *(len(bound.seeds) for bound in alone)}
     notes = ["NLL in nats, CRPS and MAE in units of the target, all for targets scaled to [0, 1] by the training rows."]
     if counts - {1}:
         notes.append(
@@ -333,7 +370,8 @@ def _summary_rows(
         columns.append(cells)
     rows = {a: (Cell(_name(group, a)), *cells) for a, cells in zip(agents, zip(*columns, strict=True), strict=True)}
     rows.update(_hole_rows(group, 0, len(wanted) + 1))
-    return (*(rows[agent] for agent in group.members), *_bound_rows(found, len(wanted) - len(METRICS)))
+    named = [*group.members, *([UPPER_BOUND] if UPPER_BOUND in rows else [])]
+    return (*(rows[agent] for agent in named), *_bound_rows(found, len(wanted) - len(METRICS)))
 
 
 def _bound_rows(found: Mapping[tuple[str, str, str], Mapping[str, Any]], before: int) -> list[tuple[Cell, ...]]:

@@ -7,17 +7,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.agent_lines import (
+    CUT_INTERVALS,
     agent_legend,
     draw_agent_lines,
     interval_mark,
     legend_columns,
+    lowest_value,
     value_limits,
 )
 from bayesgrid.reporting.collect import GROUP_COLUMNS
 from bayesgrid.reporting.dot_rows import draw_dots, label_rows
-from bayesgrid.reporting.mode_comparison_tables import COMPARED_METRICS, MODES
+from bayesgrid.reporting.drawn_rows import drawn_rows
+from bayesgrid.reporting.grouped_curves import few_seeds_notes
+from bayesgrid.reporting.mode_comparison_tables import COMPARED_METRICS, MODE_OF_DRAWS, MODES
 from bayesgrid.reporting.names import metric_label, setting_label
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
 from bayesgrid.reporting.table import number
@@ -35,11 +38,10 @@ def draw_modes(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table holds no curve.
     """
-    curves = table[(table["quantity"] == "value") & table["estimate"].notna()]
-    if curves.empty:
-        raise StateError("the table holds no curve to draw", remedy="finish at least one run")
+    curves = _rows(table, ["value"], "curve", "finish at least one run")
     agents = list(dict.fromkeys(curves["agent"]))
     groups = [
         (key, mode, rows, rows[rows["mode"] == mode])
@@ -57,13 +59,14 @@ def draw_modes(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend=agent_legend(agents),
         legend_columns=legend_columns(agents),
         note=f"{interval_mark(agents)}: 95 % interval of the mean over seeds. The two recipes of a group share "
-        "their axes.",
+        f"their axes. {CUT_INTERVALS} Intervals of CRPS and MAE end at 0. {MODE_OF_DRAWS}",
         panel_heights=1.2,
     )
     for (_, _, rows, own), panels in zip(groups, grid.panels, strict=True):
         for panel, metric in zip(panels, COMPARED_METRICS, strict=True):
-            draw_agent_lines(panel, own[own["metric"] == metric], agents)
-            panel.set_ylim(*value_limits(rows[rows["metric"] == metric]))
+            lowest = lowest_value(metric)
+            draw_agent_lines(panel, own[own["metric"] == metric], agents, lowest=lowest)
+            panel.set_ylim(*value_limits(rows[rows["metric"] == metric], lowest=lowest))
             panel.set_title(metric_label(metric), loc="left", size=8, pad=3)
     for panel in grid.panels[-1]:
         panel.set_xlabel("Number of labels")
@@ -78,11 +81,13 @@ def draw_mode_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if no agent has finished in both modes.
     """
-    differences = table[table["quantity"].isin(["area_difference", "final_difference"]) & table["estimate"].notna()]
-    if differences.empty:
-        raise StateError("the table holds no difference to draw", remedy="finish an agent in both modes")
+    shown_quantities = ["area_difference", "final_difference"]
+    differences = _rows(table, shown_quantities, "difference", "finish an agent in both modes")
+    taus = table[(table["quantity"] == "area_kendall_tau") & table["estimate"].notna()]
+    warning = " ".join(few_seeds_notes(taus["seeds"].astype(int), "the intervals of Kendall's τ"))
     groups = list(differences.groupby(list(GROUP_COLUMNS), sort=False))
     agents = [list(dict.fromkeys(rows["agent"])) for _, rows in groups]
     grey: dict[str, Any] = {"color": "#444444", "linestyle": "none", "marker": "o", "markersize": 4.2}
@@ -98,7 +103,7 @@ def draw_mode_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend_columns=2,
         note=f"{faithful.capitalize()} minus {corrected}, paired by seed; bars: 95 % Student-t interval. Below 0: the "
         f"{faithful} is better. τ: Kendall's, between the two orders of agents by area, with the 95 % interval of a "
-        "bootstrap over seeds.",
+        f"bootstrap over seeds. {warning} {MODE_OF_DRAWS}",
         panel_heights=[0.1 + _ROW * len(own) for own in agents],
         left=1.42,
         gap=0.22,
@@ -118,6 +123,11 @@ def draw_mode_differences(table: pd.DataFrame, *, title: str = "") -> Figure:
             if panel is not panels[0]:
                 panel.tick_params(axis="y", labelleft=False)
     return grid.figure
+
+
+def _rows(table: pd.DataFrame, quantities: list[str], what: str, remedy: str) -> pd.DataFrame:
+    columns = [*GROUP_COLUMNS, "mode", "agent", "metric", "labelled", "seeds"]
+    return drawn_rows(table, quantities, kind="mode_comparison", columns=columns, what=what, remedy=remedy)
 
 
 def _tau_text(table: pd.DataFrame, key: tuple[object, ...], metric: str) -> str:

@@ -1,30 +1,46 @@
 """The table of modes: the same agents under the recipe of the reference code and under the corrected one.
 
 Seeds are paired by number. The two recipes share test rows, but their streams differ, so pairing may take out less of
-the spread over seeds than it does between agents of one mode.
+the spread over seeds than it does between agents of one mode. A run of the reference's recipe that has one of its keys
+corrected is a section of its own, beside the same corrected runs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bayesgrid.grid.parameters import flatten
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.metrics.checked_arrays import FloatArray
 from bayesgrid.metrics.rank_agreement import kendall_agreement
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL, AgentCurves, interval_over_seeds, paired_curves
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord
-from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
+from bayesgrid.reporting.grouped_curves import (
+    GroupOfAgents,
+    checked_options,
+    few_seeds_notes,
+    grouped_curves,
+    partial_notes,
+)
 from bayesgrid.reporting.names import agent_with_state, metric_label, setting_label
 from bayesgrid.reporting.table import Cell, Section, Table, decimals_for, number, number_with_interval
 
-__all__ = ["COMPARED_METRICS", "MODES", "mode_comparison_table"]
+__all__ = ["COMPARED_METRICS", "MODES", "MODE_OF_DRAWS", "mode_comparison_table"]
 
 MODES = ("corrected", "faithful")
 COMPARED_METRICS = ("nll", "mae_mode64", "crps")
 """The mean absolute error is that of the mode of 64 draws, which the reference publishes."""
+
+MODE_OF_DRAWS = (
+    "MAE (mode of 64): mean absolute error of the densest of 64 draws from the predictive density, which the reference "
+    "publishes."
+)
+OWN_SETTINGS = "reference with"
+"""Before the settings of a section that its corrected runs do not share."""
 
 _QUANTITIES = ("area", "final")
 _COLUMNS = {
@@ -55,14 +71,10 @@ def mode_comparison_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
         StateError: if a result file is missing, damaged or incomplete.
     """
     checked_options(options, {})
-    by_section: dict[tuple[Any, ...], dict[str, GroupOfAgents]] = {}
-    for group in grouped_curves(runs, COMPARED_METRICS, axes=("mode",)):
-        # A study without modes has the corrected one.
-        mode = MODES[0] if group.settings == (None,) else str(group.settings[0])
-        by_section.setdefault(tuple(group.cell.values()), {})[mode] = group
     rows: list[dict[str, Any]] = []
     sections = []
-    for groups in by_section.values():
+    compared = _compared(grouped_curves(runs, COMPARED_METRICS, axes=("mode",)))
+    for groups in compared:
         first = next(iter(groups.values()))
         agents = list(dict.fromkeys(agent for group in groups.values() for agent in group.states))
         own = [record for mode, group in groups.items() for record in _values(group, mode)]
@@ -72,19 +84,74 @@ def mode_comparison_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
         extent = next((group.extent for group in groups.values() if group.extent), "")
         heading = " · ".join(part for part in (first.heading, extent) if part)
         sections.append(Section(heading, _shown(groups, agents, (*own, *differences, *taus))))
-    notes = (
+    notes = [
         "Area: trapezoid area under the curve over the number of labels, divided by the labels bought. Lower is "
         "better.",
         f"Δ: {setting_label('faithful')} minus {setting_label('corrected')}, paired by seed; below 0 the reference's "
         "is better. ±: half-width of the 95 % Student-t interval of the mean over seeds. † The interval excludes 0.",
         "Kendall's τ: agreement of the two orders of agents, 1 the same, −1 reversed, with the 95 % interval of a "
         "bootstrap over seeds. With few agents it has few values, and with few seeds such an interval is too narrow.",
+        *few_seeds_notes((row["seeds"] for row in rows if row.get("agents")), "the intervals of Kendall's τ"),
+        MODE_OF_DRAWS,
         "A dash: no finite value, or only one of the modes.",
-        *partial_notes(runs),
-    )
+    ]
+    if any(OWN_SETTINGS in next(iter(groups.values())).variant for groups in compared):
+        notes.append(
+            f"A heading with “{OWN_SETTINGS}” names settings of that section's runs of the reference's recipe. The "
+            "corrected runs beside them have their own value, the same in every such section."
+        )
+    alone = [next(iter(groups.values())) for groups in compared if len(groups) < len(MODES)]
+    tasks = [(group.dataset, group.architecture, group.query_size, *group.settings) for group in alone]
+    if len(set(tasks)) < len(tasks):
+        notes.append(
+            "Sections of one mode have no difference here. Those between warm starts and kinds of early stopping "
+            "within a mode are in a table of kind training_ablation over the same runs."
+        )
+    notes += partial_notes(runs)
     columns = ("Metric", "Agent", "Area, corrected", "Area, reference", "Δ area", "Δ final")
     data = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
-    return Table(data, columns, tuple(sections), "Active learning: the reference's recipe and the corrected one", notes)
+    return Table(
+        data, columns, tuple(sections), "Active learning: the reference's recipe and the corrected one", tuple(notes)
+    )
+
+
+def _compared(groups: Sequence[GroupOfAgents]) -> list[dict[str, GroupOfAgents]]:
+    """Return for each section the group of every mode.
+
+    A group of the reference's recipe without a corrected one of the same settings stands beside the corrected one with
+    the same labels and test rows, if there is just one kind of those; the section then names whose settings they are.
+    """
+    sections: dict[tuple[Any, ...], dict[str, GroupOfAgents]] = {}
+    for group in groups:
+        # A study without modes has the corrected one.
+        mode = MODES[0] if group.settings == (None,) else str(group.settings[0])
+        sections.setdefault(tuple(group.cell.values()), {})[mode] = group
+    corrected = [section["corrected"] for section in sections.values() if "corrected" in section]
+    compared, placed = [], []
+    for section in sections.values():
+        fitting = [
+            group for group in corrected if "corrected" not in section and _same_task(group, section["faithful"])
+        ]
+        if len(fitting) != 1:
+            compared.append(section)
+            continue
+        placed.append(fitting[0])
+        variant = f"{OWN_SETTINGS} {section['faithful'].variant}"
+        pair = {"corrected": fitting[0], "faithful": section["faithful"]}
+        compared.append({mode: replace(group, variant=variant) for mode, group in pair.items()})
+    return [section for section in compared if "faithful" in section or section["corrected"] not in placed]
+
+
+def _same_task(first: GroupOfAgents, second: GroupOfAgents) -> bool:
+    """Return whether two groups buy the same number of labels from the same rows and are tested on the same rows."""
+    tasks = []
+    for group in (first, second):
+        values = flatten(next(iter(group.members.values()))[0].spec)
+        # These two belong to the recipe.
+        recipe = ("labels.candidates", "labels.target_scale")
+        task = {key: value for key, value in values.items() if key.startswith("labels.") and key not in recipe}
+        tasks.append((group.dataset, group.architecture, task))
+    return tasks[0] == tasks[1]
 
 
 def _values(group: GroupOfAgents, mode: str) -> list[dict[str, Any]]:

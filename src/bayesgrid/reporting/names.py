@@ -6,6 +6,7 @@ from bayesgrid.errors import ConfigurationError
 
 __all__ = [
     "METRICS",
+    "NON_NEGATIVE_METRICS",
     "agent_label",
     "agent_with_state",
     "architecture_label",
@@ -19,6 +20,9 @@ __all__ = [
 
 METRICS = {"nll": "NLL", "crps": "CRPS", "mae_median": "MAE"}
 """The metrics of learning-curve tables and figures, columns of ``rounds.parquet``; lower is better for all."""
+
+NON_NEGATIVE_METRICS = frozenset({"crps", "mae_median", "mae_mode64", "rmse_mean"})
+"""An interval of their mean that goes below 0 says nothing there."""
 
 _OTHER_METRICS = {
     "nll_standardised": "NLL (standardised)",
@@ -123,10 +127,12 @@ def seeds_text(counts: Iterable[int]) -> str:
     return f"{number} seed{'s' if known[-1] != 1 else ''}"
 
 
-def group_heading(dataset: str, architecture: str, query_size: int, variant: str) -> str:
-    """Return the heading over agents that are compared with each other."""
-    parts = [dataset_label(dataset), architecture_label(architecture), f"query size {query_size}"]
-    return " · ".join([*parts, variant] if variant else parts)
+def group_heading(dataset: str, architecture: str, query_size: int | None, variant: str) -> str:
+    """Return the heading over agents that are compared with each other; None leaves the query size out."""
+    size = f"query size {query_size}" if query_size is not None else ""
+    return " · ".join(
+        part for part in (dataset_label(dataset), architecture_label(architecture), size, variant) if part
+    )
 
 
 def state_label(state: str) -> str:

@@ -16,8 +16,11 @@ __all__ = ["PanelGrid", "group_text", "panel_grid"]
 
 _EDGE = 0.06
 _TITLE, _LEGEND_LINE, _FOOT, _NOTE_LINE = 0.26, 0.17, 0.26, 0.12
+_HEADING_LINE, _TITLE_LINE = 0.13, 0.15
 NOTE_CHARACTERS = 120
 """That fit on one line of the page at the size of notes."""
+TITLE_CHARACTERS, HEADING_CHARACTERS = 84, 118
+"""The same at the sizes of the title, in bold, and of headings."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ def panel_grid(
     """Return a figure two journal columns wide with one row of panels below each heading.
 
     Args:
-        headings: printed above the rows, may use mathtext.
+        headings: printed above the rows, broken after commas as needed; may use mathtext.
         columns: panels of a row.
-        title: printed above all; may be empty.
+        title: printed above all, broken into lines as needed; may be empty.
         legend: handles; none leaves the legend out.
         legend_columns: entries on one line of the legend.
         note: printed at the foot, broken into lines as needed.
@@ -63,14 +66,17 @@ def panel_grid(
     """
     sizes = [panel_heights] * len(headings) if isinstance(panel_heights, int | float) else list(panel_heights)
     lines = textwrap.wrap(note, NOTE_CHARACTERS)
-    title_height = _TITLE if title else 0.0
+    title_lines = textwrap.wrap(title, TITLE_CHARACTERS)
+    title_height = _TITLE + _TITLE_LINE * (len(title_lines) - 1) if title else 0.0
+    wrapped = [_heading_lines(heading) for heading in headings]
+    aboves = [above + _HEADING_LINE * (len(own) - 1) for own in wrapped]
     top = title_height + _LEGEND_LINE * -(-len(legend) // legend_columns) + (0.1 if legend else 0.0)
     foot = (_FOOT if axis_names else _EDGE) + _NOTE_LINE * len(lines)
-    height = top + sum(above + size + below for size in sizes) + foot
+    height = top + sum(aboves) + sum(size + below for size in sizes) + foot
     width = (TWO_COLUMNS - left - right - gap * (columns - 1)) / columns
     figure = plt.figure(figsize=(TWO_COLUMNS, height))
     if title:
-        figure.text(_EDGE / TWO_COLUMNS, 1 - 0.08 / height, title, va="top", weight="bold", size=8.5)
+        figure.text(_EDGE / TWO_COLUMNS, 1 - 0.08 / height, "\n".join(title_lines), va="top", weight="bold", size=8.5)
     if legend:
         figure.legend(
             handles=list(legend),
@@ -80,14 +86,14 @@ def panel_grid(
             borderpad=0.2,
         )
     panels = []
-    for heading, size in zip(headings, sizes, strict=True):
-        figure.text(_EDGE / TWO_COLUMNS, 1 - (top + 0.05) / height, heading, va="top")
-        bottom = 1 - (top + above + size) / height
+    for heading, size, over in zip(wrapped, sizes, aboves, strict=True):
+        figure.text(_EDGE / TWO_COLUMNS, 1 - (top + 0.05) / height, "\n".join(heading), va="top")
+        bottom = 1 - (top + over + size) / height
         lefts = [left + column * (width + gap) for column in range(columns)]
         panels.append(
             tuple(figure.add_axes((x / TWO_COLUMNS, bottom, width / TWO_COLUMNS, size / height)) for x in lefts)
         )
-        top += above + size + below
+        top += over + size + below
     figure.text(_EDGE / TWO_COLUMNS, 0.05 / height, "\n".join(lines), va="bottom", size=7, color="#444444")
     return PanelGrid(figure, tuple(panels))
 
@@ -105,3 +111,17 @@ def group_text(
     ]
     bold = dataset_label(dataset).replace(" ", "~")
     return f"$\\bf{{{bold}}}$   " + ", ".join(parts)
+
+
+def _heading_lines(heading: str) -> list[str]:
+    """Return ``heading`` in lines that fit on the page, broken after commas."""
+    lines: list[str] = []
+    for part in heading.split(", "):
+        joined = f"{lines[-1]}, {part}" if lines else part
+        # The bold letters of mathtext are wider, about as much as its marks, which are not printed, are long.
+        if lines and len(joined) > HEADING_CHARACTERS:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1:] = [joined]
+    return lines

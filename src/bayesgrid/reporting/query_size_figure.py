@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.agent_lines import agent_legend, legend_columns
+from bayesgrid.reporting.collect import GROUP_COLUMNS
+from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.names import METRICS, agent_label
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
 from bayesgrid.reporting.style import agent_style
@@ -29,13 +30,17 @@ def draw_query_sizes(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table compares no two agents.
     """
-    differences = table[table["quantity"].isin(list(_QUANTITIES)) & table["estimate"].notna()]
-    if differences.empty:
-        raise StateError(
-            "the table holds no difference to draw", remedy="finish a run of the reference agent and of another"
-        )
+    differences = drawn_rows(
+        table,
+        list(_QUANTITIES),
+        kind="query_size",
+        columns=[*GROUP_COLUMNS, "agent", "reference", "metric", "seeds"],
+        what="difference",
+        remedy="finish a run of the reference agent and of another",
+    )
     agents = list(dict.fromkeys(differences["agent"]))
     reference = ", ".join(agent_label(name) for name in dict.fromkeys(differences["reference"]))
     sizes = sorted(int(size) for size in differences["query_size"].unique())

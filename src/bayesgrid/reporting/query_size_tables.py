@@ -12,7 +12,13 @@ import pandas as pd
 
 from bayesgrid.reporting.agent_curves import interval_over_seeds, paired_curves
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord
-from bayesgrid.reporting.grouped_curves import GroupOfAgents, checked_options, grouped_curves, partial_notes
+from bayesgrid.reporting.grouped_curves import (
+    GroupOfAgents,
+    checked_options,
+    grouped_curves,
+    partial_notes,
+    reference_notes,
+)
 from bayesgrid.reporting.names import (
     METRICS,
     agent_label,
@@ -51,7 +57,8 @@ def query_size_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> T
     """
     reference = str(checked_options(options, {"reference_agent": "random"})["reference_agent"])
     by_section: dict[tuple[str, str, str], list[GroupOfAgents]] = {}
-    for group in grouped_curves(runs, list(METRICS)):
+    every = grouped_curves(runs, list(METRICS))
+    for group in every:
         by_section.setdefault((group.dataset, group.architecture, group.variant), []).append(group)
     rows: list[dict[str, Any]] = []
     sections = []
@@ -76,6 +83,7 @@ def query_size_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> T
         "±: half-width of the 95 % Student-t interval of the mean over seeds, for new seeds on the same test rows. "
         "† The interval excludes 0.",
         f"A dash: no finite value, or no seed with the same first and last number of labels for {label}.",
+        *reference_notes(every, reference),
         *partial_notes(runs),
     )
     columns = ("Agent", "Query size", *(f"Δ {name} {metric_label(m)}" for m in METRICS for name in _QUANTITIES))

@@ -4,41 +4,39 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.collect import GROUP_COLUMNS
 from bayesgrid.reporting.dot_rows import draw_dots, label_rows
+from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
-from bayesgrid.reporting.score_diagnostics_tables import DIAGNOSTICS
+from bayesgrid.reporting.score_diagnostics_tables import DEFINITIONS, DIAGNOSTICS, RANGES
 
 __all__ = ["draw_score_diagnostics"]
 
 _ROW = 0.15
-_LIMITS = {
-    "nonfinite_share": (0.0, 1.0),
-    "tie_share": (0.0, 1.0),
-    "noise_floor": (0.0, 1.0),
-    "grid_coverage": (0.0, 1.0),
-    "aleatoric_correlation": (-1.0, 1.0),
-    "epistemic_correlation": (-1.0, 1.0),
-    "batch_similarity": (-1.0, 1.0),
-}
+_LIMITS = {**RANGES, "noise_floor": (0.0, 1.0)}
 
 
 def draw_score_diagnostics(table: pd.DataFrame, *, title: str = "") -> Figure:
     """Return what every agent's scores rank by: means over rounds and seeds with 95 % intervals over seeds.
 
-    Diagnostics that no run recorded have no column.
+    Diagnostics that no run recorded have no column, and a group without any of one says so in its panel.
 
     Args:
         table: of kind ``score_diagnostics``.
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table holds no diagnostic.
     """
-    known = table[table["quantity"].notna() & table["estimate"].notna()]
-    if known.empty:
-        raise StateError("the table holds no diagnostic to draw", remedy="finish a run of an agent that has scores")
+    known = drawn_rows(
+        table,
+        list(DIAGNOSTICS),
+        kind="score_diagnostics",
+        columns=[*GROUP_COLUMNS, "agent", "seeds"],
+        what="diagnostic",
+        remedy="finish a run of an agent that has scores",
+    )
     shown = [quantity for quantity in DIAGNOSTICS if quantity in set(known["quantity"])]
     groups = list(known.groupby(list(GROUP_COLUMNS), sort=False))
     agents = [list(dict.fromkeys(rows["agent"])) for _, rows in groups]
@@ -48,10 +46,8 @@ def draw_score_diagnostics(table: pd.DataFrame, *, title: str = "") -> Figure:
         title=title,
         legend=(),
         legend_columns=1,
-        note="Means over rounds, then over seeds; bars: 95 % interval over seeds. Not finite, ties: share of the "
-        "candidates. Noise floor: mean score of identical draws over the mean score. Grid coverage: predictive "
-        "probability inside the score's grid. ρ: Spearman's correlation of the scores with the predictive standard "
-        "deviation (aleatoric) and with the spread of the draws' means (epistemic).",
+        note="Means over rounds, then over seeds; bars: 95 % interval over seeds, cut at the ends of what is possible. "
+        f"No dot: no scores, or not recorded. {DEFINITIONS}",
         panel_heights=[0.1 + _ROW * len(own) for own in agents],
         left=1.32,
         right=0.16,
@@ -62,7 +58,10 @@ def draw_score_diagnostics(table: pd.DataFrame, *, title: str = "") -> Figure:
     for (_, rows), own, panels in zip(groups, agents, grid.panels, strict=True):
         label_rows(panels[0], own)
         for panel, quantity in zip(panels, shown, strict=True):
-            draw_dots(panel, rows[rows["quantity"] == quantity], own)
+            dots = rows[rows["quantity"] == quantity]
+            draw_dots(panel, dots, own)
+            if dots.empty:
+                panel.text(0.5, 0.5, "none", transform=panel.transAxes, ha="center", va="center", size=7)
             _axis(panel, quantity, known[known["quantity"] == quantity])
             panel.set_title(DIAGNOSTICS[quantity].replace(" ", "\n", 1), size=7, pad=3)
             if panel is not panels[0]:

@@ -12,9 +12,9 @@ from bayesgrid.reporting.agent_curves import interval_over_seeds
 from bayesgrid.reporting.collect import GROUP_COLUMNS, RunRecord, collect_rounds
 from bayesgrid.reporting.grouped_curves import checked_options, grouped_runs, partial_notes
 from bayesgrid.reporting.names import agent_with_state, seeds_text
-from bayesgrid.reporting.table import Cell, Section, Table, number_with_interval
+from bayesgrid.reporting.table import Cell, Section, Table, number, number_with_interval
 
-__all__ = ["DIAGNOSTICS", "score_diagnostics_table"]
+__all__ = ["DEFINITIONS", "DIAGNOSTICS", "RANGES", "score_diagnostics_table"]
 
 DIAGNOSTICS = {
     "nonfinite_share": "Not finite",
@@ -24,9 +24,25 @@ DIAGNOSTICS = {
     "aleatoric_correlation": "Aleatoric ρ",
     "epistemic_correlation": "Epistemic ρ",
     "batch_similarity": "Batch cosine",
-    "distinct_masks": "Masks",
+    "distinct_masks": "Distinct masks",
 }
 """Quantities of the table and their printed names."""
+
+RANGES = {
+    **dict.fromkeys(("nonfinite_share", "tie_share", "grid_coverage"), (0.0, 1.0)),
+    **dict.fromkeys(("aleatoric_correlation", "epistemic_correlation", "batch_similarity"), (-1.0, 1.0)),
+}
+"""The values that are possible; a t interval over few seeds goes beyond them and is cut there."""
+
+DEFINITIONS = (
+    "Not finite, ties: share of the candidates whose score is no finite number, or repeats another one. Noise floor: "
+    "mean score of identical draws over the mean score; 0 for an exact score. Grid coverage: predictive probability "
+    "inside the score's grid. Aleatoric, epistemic ρ: Spearman's correlation of the scores with the predictive "
+    "standard deviation, and with the spread of the draws' means. Batch cosine: mean cosine between the network's "
+    "encodings of two examples bought together, centred by the candidates; near 1 for a redundant batch, near 0 for "
+    "unrelated examples. Distinct masks: how many of the posterior's dropout masks differ; repeated ones add no "
+    "disagreement."
+)
 
 _COLUMN_OF = {
     "nonfinite_share": "score_nonfinite",
@@ -87,18 +103,15 @@ def score_diagnostics_table(runs: Sequence[RunRecord], options: Mapping[str, Any
             rows += [{**shared, "quantity": quantity, **record} for quantity, record in known.items()]
             if not known:
                 rows.append({**shared, "seeds": 0})
-            texts = [_text(records[quantity]) for quantity in DIAGNOSTICS]
+            texts = [_text(quantity, records[quantity]) for quantity in DIAGNOSTICS]
             shown.append(tuple(map(Cell, (agent_with_state(agent, group.states[agent]), *texts))))
         counts = [row["seeds"] for row in rows if row["seeds"] and all(row[k] == v for k, v in group.cell.items())]
         heading = " · ".join(part for part in (group.heading, seeds_text(counts)) if part)
         sections.append(Section(heading, tuple(shown)))
     notes = (
-        "Means over rounds, then over seeds. ±: half-width of the 95 % Student-t interval of the mean over seeds.",
-        "Not finite, ties: share of the candidates whose score is no finite number, or repeats another one. Noise "
-        "floor: mean score of identical draws over the mean score; 0 for an exact score. Grid coverage: predictive "
-        "probability inside the score's grid.",
-        "Aleatoric, epistemic ρ: Spearman's correlation of the scores with the predictive standard deviation, and with "
-        "the spread of the draws' means. Batch cosine: mean over pairs of chosen encodings. Masks: distinct draws.",
+        "Means over rounds, then over seeds. In brackets: the 95 % Student-t interval of the mean over seeds, cut at "
+        "the ends of what is possible (shares, coverage 0 to 1; ρ, cosine −1 to 1); elsewhere ±: its half-width.",
+        DEFINITIONS,
         "A dash: no scores, or not recorded.",
         *partial_notes(runs),
     )
@@ -113,12 +126,18 @@ def _record(rounds: pd.DataFrame, quantity: str) -> dict[str, Any]:
     if by_seed.size == 0:
         return {"seeds": 0}
     interval = interval_over_seeds(by_seed)
+    least, largest = RANGES.get(quantity, (-np.inf, np.inf))
+    # A NaN end stays one.
+    ends = {"lower": float(np.maximum(interval.lower, least)), "upper": float(np.minimum(interval.upper, largest))}
     most = int(known.groupby("seed").size().max())
-    return {**vars(interval), "seeds": by_seed.size, "rounds": most}
+    return {"estimate": interval.estimate, **ends, "seeds": by_seed.size, "rounds": most}
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(quantity: str, record: Mapping[str, Any]) -> str:
     if not record["seeds"]:
         return "—"
+    if quantity in RANGES and not np.isnan(record["lower"]):
+        ends = " to ".join(number(record[end], 3) for end in ("lower", "upper"))
+        return f"{number(record['estimate'], 3)} ({ends})"
     digits = 1 if abs(record["estimate"]) > 1.5 else 3
     return number_with_interval(record["estimate"], record["lower"], record["upper"], digits)

@@ -6,15 +6,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.agent_lines import (
+    CUT_INTERVALS,
     agent_legend,
     draw_agent_lines,
     interval_mark,
     legend_columns,
+    lowest_value,
     value_limits,
 )
 from bayesgrid.reporting.collect import GROUP_COLUMNS
+from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.names import METRICS, agent_label, setting_label
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
 from bayesgrid.reporting.style import agent_style
@@ -36,12 +38,19 @@ def draw_training_ablation(table: pd.DataFrame, *, metric: str = "nll", title: s
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table holds no curve.
     """
+    drawn = drawn_rows(
+        table,
+        ["value"],
+        kind="training_ablation",
+        columns=[*GROUP_COLUMNS, "warm_start", "early_stopping", "agent", "metric", "labelled", "seeds"],
+        what="curve",
+        remedy="finish at least one run",
+    )
     own = table[(table["metric"] == metric) & table["estimate"].notna()]
-    curves = own[own["quantity"] == "value"]
-    if curves.empty:
-        raise StateError("the table holds no curve to draw", remedy="finish at least one run")
+    curves = drawn[drawn["metric"] == metric]
     agents = list(dict.fromkeys(curves["agent"]))
     height = _CURVES + _LINE * len(agents)
     stoppings = list(dict.fromkeys(table["early_stopping"]))
@@ -56,7 +65,7 @@ def draw_training_ablation(table: pd.DataFrame, *, metric: str = "nll", title: s
         legend=agent_legend(agents),
         legend_columns=legend_columns(agents),
         note=f"{interval_mark(agents)}: 95 % interval of the mean over seeds. Numbers: largest rise of the mean curve "
-        "above its best non-increasing fit, in the unit of the axis.",
+        f"above its best non-increasing fit, in the unit of the axis. {CUT_INTERVALS}",
         panel_heights=height,
         left=0.64,
         gap=0.5,
@@ -66,8 +75,8 @@ def draw_training_ablation(table: pd.DataFrame, *, metric: str = "nll", title: s
         for position, (panel, stopping) in enumerate(zip(panels, stoppings, strict=True)):
             shown = rows[rows["early_stopping"] == stopping]
             rises = _matching(own, (*GROUP_COLUMNS, "warm_start", "early_stopping"), (*key, stopping))
-            draw_agent_lines(panel, shown, agents)
-            low, high = value_limits(siblings)
+            draw_agent_lines(panel, shown, agents, lowest=lowest_value(metric))
+            low, high = value_limits(siblings, lowest=lowest_value(metric))
             panel.set_ylim(low, low + (high - low) * height / _CURVES)
             panel.set_xlim(*_padded(siblings["labelled"]))
             _write_rises(panel, rises[rises["quantity"] == "isotonic_violation"], agents)
@@ -75,10 +84,18 @@ def draw_training_ablation(table: pd.DataFrame, *, metric: str = "nll", title: s
             if position == 0:
                 panel.set_ylabel(METRICS[metric])
             if shown.empty:
-                panel.text(0.5, 0.5, "no finished run", transform=panel.transAxes, ha="center", va="center", size=7)
+                planned = _matching(table, (*GROUP_COLUMNS, "warm_start", "early_stopping"), (*key, stopping))
+                text = _why_empty(planned)
+                panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", size=7)
     for panel in grid.panels[-1]:
         panel.set_xlabel("Number of labels")
     return grid.figure
+
+
+def _why_empty(planned: pd.DataFrame) -> str:
+    if planned.empty:
+        return "not in the grid"
+    return "no finite value" if (planned["seeds"] > 0).any() else "not finished"
 
 
 def _matching(table: pd.DataFrame, columns: Sequence[str], values: Sequence[object]) -> pd.DataFrame:

@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bayesgrid.errors import StateError
 from bayesgrid.reporting.agent_lines import agent_legend, draw_agent_lines, legend_columns
 from bayesgrid.reporting.collect import GROUP_COLUMNS
+from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.names import METRICS, agent_label
 from bayesgrid.reporting.panel_grid import group_text, panel_grid
 
@@ -23,13 +23,17 @@ def draw_win_probabilities(table: pd.DataFrame, *, title: str = "") -> Figure:
         title: printed above; may be empty.
 
     Raises:
+        ConfigurationError: if the table lacks a column.
         StateError: if the table compares no two agents.
     """
-    shares = table[table["quantity"] == "value"]
-    if shares.empty:
-        raise StateError(
-            "the table holds no probability to draw", remedy="finish a run of the reference agent and of another"
-        )
+    shares = drawn_rows(
+        table,
+        ["value"],
+        kind="win_probability",
+        columns=[*GROUP_COLUMNS, "agent", "reference", "metric", "labelled", "wins", "seeds"],
+        what="probability",
+        remedy="finish a run of the reference agent and of another",
+    )
     agents = list(dict.fromkeys(shares["agent"]))
     reference = ", ".join(agent_label(name) for name in dict.fromkeys(shares["reference"]))
     groups = list(shares.groupby(list(GROUP_COLUMNS), sort=False))

@@ -19,6 +19,7 @@ from bayesgrid.reporting.grouped_curves import (
     checked_options,
     grouped_curves,
     partial_notes,
+    reference_notes,
 )
 from bayesgrid.reporting.names import METRICS, agent_label, agent_with_state, metric_label
 from bayesgrid.reporting.table import Cell, Section, Table, number
@@ -56,7 +57,8 @@ def win_probability_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
     reference = str(checked_options(options, {"reference_agent": "random"})["reference_agent"])
     rows: list[dict[str, Any]] = []
     sections = []
-    for group in grouped_curves(runs, list(METRICS)):
+    groups = grouped_curves(runs, list(METRICS))
+    for group in groups:
         shown = []
         for agent, state in group.states.items():
             if agent == reference:
@@ -73,6 +75,7 @@ def win_probability_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
         "95 % interval: for the area under the curve, and after the last query. Ties count as half. Above 0.5: better.",
         "A value that is not finite is worse than every finite one.",
         f"† The interval excludes 0.5. A dash: no seed with the same numbers of labels for {label}.",
+        *reference_notes(groups, reference),
         *partial_notes(runs),
     )
     columns = ("Agent", *(f"P, {name} {metric_label(m)}" for m in METRICS for name in ("area", "final")))

@@ -155,3 +155,26 @@ def test_an_unknown_state_is_refused(demo_runs):
     with pytest.raises(ConfigurationError, match="lost"):
         dataclasses.replace(demo_runs[0], state="lost")
     assert not RunRecord("a", "regression", {}, demo_runs[0].folder, state="failed:out_of_memory").finished
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"labels": {"split": "grouped"}}, "labels.split=grouped"),
+        ({"labels": {"split": "published", "published_split": 3}}, "labels.published_split=3, labels.split=published"),
+        ({"labels": {"split": "random", "published_split": 3}}, ""),
+        ({"posterior": {"sampler": "ensemble"}}, "posterior.sampler=ensemble"),
+        ({"posterior": {"sampler": "dropout"}, "mode": "corrected"}, ""),
+        ({"mode": "faithful"}, "mode=faithful"),
+    ],
+)
+def test_a_split_draws_or_mode_that_is_not_the_usual_one_is_named_even_if_all_runs_share_it(
+    synthetic, tmp_path, values, named
+):
+    runs = [synthetic.make_run(tmp_path, agent=agent, state="pending") for agent in ("random", "coreset")]
+    for run in runs:
+        for key, value in values.items():
+            run.spec[key] = {**run.spec.get(key, {}), **value} if isinstance(value, dict) else value
+    assert set(variants(runs).values()) == {named}
+    keys = [part.partition("=")[0] for part in named.split(", ")]
+    assert set(variants(runs, apart_from=keys).values()) == {""}

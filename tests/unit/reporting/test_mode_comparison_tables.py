@@ -95,3 +95,67 @@ def test_a_curve_that_diverged_leaves_no_order(synthetic, runs):
     assert np.isnan(synthetic.entry(table, metric="nll", quantity="area_kendall_tau")["estimate"])
     assert np.isfinite(synthetic.entry(table, metric="nll", quantity="final_difference", agent="coreset")["estimate"])
     assert np.isfinite(synthetic.entry(table, metric="crps", quantity="area_kendall_tau")["estimate"])
+
+
+def test_a_recipe_with_one_key_corrected_stands_beside_the_same_corrected_runs(synthetic, tmp_path):
+    recipes = [("corrected", "restore_best"), ("faithful", "inverted"), ("faithful", "last_weights")]
+    runs = [
+        synthetic.make_run(tmp_path, agent=agent, mode=mode, early_stopping=stopping, rise=rise)
+        for rise, (mode, stopping) in enumerate(recipes)
+        for agent in AGENTS[:2]
+    ]
+    table = build_table("mode_comparison", runs)
+    headings = [section.heading.split(" · ")[3] for section in table.sections]
+    assert headings == [f"reference with training.early_stopping={value}" for value in ("inverted", "last_weights")]
+    for variant, faithful in zip(headings, (runs[2], runs[4]), strict=True):
+        row = synthetic.entry(table, variant=variant, agent="random", metric="nll", quantity="area_difference")
+        gaps = synthetic.areas(faithful) - synthetic.areas(runs[0])
+        assert row["estimate"] == pytest.approx(gaps.mean())
+    assert "names settings of that section's runs of the reference's recipe" in markdown(table)
+
+
+def test_runs_on_another_split_are_not_compared_across_modes(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path, agent=agent, mode="corrected", test_rows=2) for agent in AGENTS[:2]]
+    for split in ("random", "grouped"):
+        for agent in AGENTS[:2]:
+            run = synthetic.make_run(tmp_path / split, agent=agent, mode="faithful", test_rows=2)
+            runs.append(dataclasses.replace(run, run_id=f"{run.run_id}-{split}"))
+    for run, split in zip(runs, ["random"] * 4 + ["grouped"] * 2, strict=True):
+        run.spec["labels"]["split"] = split
+    data = build_table("mode_comparison", runs).data
+    differences = data[data["quantity"] == "area_difference"]
+    assert not differences["variant"].str.contains("grouped").any()
+    assert len(differences)
+
+
+def test_sections_of_one_mode_alone_point_to_the_table_that_compares_them(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, agent=agent, mode="faithful", early_stopping=stopping)
+        for stopping in ("inverted", "restore_best")
+        for agent in AGENTS[:2]
+    ]
+    table = build_table("mode_comparison", runs)
+    assert [section.heading.split(" · ")[3] for section in table.sections] == [
+        "training.early_stopping=inverted",
+        "training.early_stopping=restore_best",
+    ]
+    assert any("kind training_ablation" in note for note in table.notes)
+    assert not any("kind training_ablation" in note for note in build_table("mode_comparison", runs[:2]).notes)
+
+
+def test_the_mode_of_draws_is_defined(runs):
+    assert any(note.startswith("MAE (mode of 64): mean absolute error of") for note in table_notes(runs))
+
+
+def test_an_order_of_agents_from_few_seeds_comes_with_a_warning(synthetic, runs, tmp_path):
+    few = [
+        synthetic.make_run(tmp_path / "few", agent=agent, mode=mode, seeds=range(2))
+        for mode in ("faithful", "corrected")
+        for agent in AGENTS
+    ]
+    assert any("With 2 seeds the intervals of Kendall's τ are too narrow" in note for note in table_notes(few))
+    assert not any("too narrow and cover" in note for note in table_notes(runs))
+
+
+def table_notes(runs):
+    return build_table("mode_comparison", runs).notes

@@ -1,5 +1,6 @@
 """What every figure of panels must have: nothing cut off or overlapping, readable text, n and intervals, same bytes."""
 
+import dataclasses
 from itertools import combinations
 
 import matplotlib as mpl
@@ -8,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgrid.errors import StateError
+from bayesgrid.errors import ConfigurationError, StateError
+from bayesgrid.reporting.critical_difference_figure import draw_critical_differences
+from bayesgrid.reporting.learning_curve_figure import draw_learning_curves
 from bayesgrid.reporting.mode_comparison_figure import draw_mode_differences, draw_modes
 from bayesgrid.reporting.query_size_figure import draw_query_sizes
 from bayesgrid.reporting.score_diagnostics_figure import draw_score_diagnostics
 from bayesgrid.reporting.style import TWO_COLUMNS, figure_style, save_figure
-from bayesgrid.reporting.tables import build_table
+from bayesgrid.reporting.tables import build_table, render_partial
 from bayesgrid.reporting.training_ablation_figure import draw_training_ablation
 from bayesgrid.reporting.win_probability_figure import draw_win_probabilities
 
@@ -177,7 +180,74 @@ def test_a_cell_of_the_ablation_without_runs_says_so(synthetic, tmp_path):
     cells = [("scratch", "restore_best"), ("scratch", "inverted"), ("continue", "inverted")]
     runs = [synthetic.make_run(tmp_path, warm_start=start, early_stopping=stopping) for start, stopping in cells]
     figure = draw_training_ablation(build_table("training_ablation", runs).data)
-    assert [text.get_text() for text in figure.axes[2].texts] == ["no finished run"]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["not in the grid"]
+
+
+def test_a_cell_of_the_ablation_that_is_planned_is_not_finished_or_diverged(synthetic, tmp_path):
+    stoppings = ("restore_best", "last_weights", "inverted")
+    runs = [synthetic.make_run(tmp_path, early_stopping=stopping) for stopping in stoppings]
+    path = runs[2].folder / "rounds.parquet"
+    pd.read_parquet(path).assign(nll=np.nan).to_parquet(path)
+    runs[1] = dataclasses.replace(runs[1], state="pending")
+    figure = draw_training_ablation(render_partial("training_ablation", runs).data)
+    assert [text.get_text() for axes in figure.axes[1:] for text in axes.texts] == ["not finished", "no finite value"]
+
+
+def test_headings_and_titles_that_are_too_long_for_the_page_are_broken(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, dataset="superconductors", agent=agent, query_size=size)
+        for agent in AGENTS[:2]
+        for size in (50, 200)
+    ]
+    for run in runs:
+        run.spec["labels"] |= {"split": "published", "published_split": 12}
+        run.spec["posterior"] = {"sampler": "ensemble"}
+    for kind, draw in (("query_size", draw_query_sizes), ("learning_curves", draw_learning_curves)):
+        figure = draw(build_table(kind, runs).data, title="Long enough to leave the page on the right " * 3)
+        figure.canvas.draw()
+        headings = [text.get_text() for text in figure.texts if text.get_text().startswith("$")]
+        assert all("posterior.sampler=ensemble" in heading and "\n" in heading for heading in headings)
+        boxes = visible_texts(figure)
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for _, box, _ in boxes)
+        assert not [(a, b) for (a, one, _), (b, two, _) in combinations(boxes, 2) if one.overlaps(two)]
+
+
+def test_bands_end_at_zero_and_leave_the_means_readable(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path, agent=agent, seeds=range(2)) for agent in AGENTS[:2]]
+    table = build_table("learning_curves", runs).data
+    values = table[table["quantity"] == "value"]
+    assert (values[values["metric"] == "mae_median"]["lower"] < 0).any()
+    figure = draw_learning_curves(table)
+    for axes, metric in zip(figure.axes, ("nll", "crps", "mae_median"), strict=True):
+        means = values[values["metric"] == metric]["estimate"]
+        low, high = axes.get_ylim()
+        assert low < means.min() < means.max() < high
+        assert means.max() - means.min() > 0.45 * (high - low)
+        bands = [band.get_paths()[0].vertices[:, 1].min() for band in axes.collections]
+        assert min(bands) == 0 if metric != "nll" else min(bands) < means.min()
+    assert any(
+        "end at 0" in text and "meets an edge goes on" in text.replace("\n", " ")
+        for text, _, _ in visible_texts(figure)
+    )
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind", "message"),
+    [
+        (draw_learning_curves, "learning_curve_summary", "a table of kind learning_curves with value"),
+        (draw_learning_curves, "labels_to_target", "lacks quantity, estimate, labelled, test_rows"),
+        (draw_win_probabilities, "learning_curves", "a table of kind win_probability, .* lacks wins"),
+        (draw_query_sizes, "agent_ranks", "a table of kind query_size"),
+        (draw_modes, "learning_curves", "a table of kind mode_comparison, .* lacks mode"),
+        (draw_mode_differences, "query_size", "a table of kind mode_comparison, .* lacks mode"),
+        (draw_training_ablation, "learning_curves", "lacks warm_start, early_stopping"),
+        (draw_score_diagnostics, "learning_curves", "a table of kind score_diagnostics with"),
+        (draw_critical_differences, "learning_curves", "a table of kind agent_ranks"),
+    ],
+)
+def test_a_table_of_another_kind_is_refused_with_the_kind_that_is_needed(demo_runs, draw, kind, message):
+    with pytest.raises((ConfigurationError, StateError), match=message):
+        draw(build_table(kind, demo_runs).data)
 
 
 def test_diagnostics_that_nobody_recorded_have_no_column_and_dots_lie_at_the_estimates(synthetic, tmp_path):
@@ -194,6 +264,19 @@ def test_diagnostics_that_nobody_recorded_have_no_column_and_dots_lie_at_the_est
         (round(float(d.get_xdata()[0]), 9), d.get_ydata()[0]) for d in figure.axes[4].lines if len(d.get_xdata()) == 1
     }
     assert dots == {(round(row["estimate"], 9), 2.0)}
+
+
+def test_a_group_without_any_value_of_a_diagnostic_says_so_and_the_note_explains_every_column(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, dataset=dataset, agent=agent, scores=True)
+        for dataset, agent in (("diamonds", "balsa_emd"), ("parkinsons", "random"))
+    ]
+    figure = draw_score_diagnostics(build_table("score_diagnostics", runs).data)
+    shown = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert shown == [[]] * 8 + [["none"]] * 6 + [[], ["none"]]
+    note = figure.texts[-1].get_text().replace("\n", " ")
+    assert "Batch cosine: mean cosine" in note
+    assert "Distinct masks: how many" in note
 
 
 def test_a_noise_floor_above_one_is_still_seen(synthetic, tmp_path):

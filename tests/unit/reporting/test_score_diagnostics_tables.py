@@ -72,3 +72,28 @@ def test_runs_from_before_the_diagnostics_are_shown_without_them(demo_runs):
     assert table.data["seeds"].tolist() == [0] * len(demo_runs)
     assert table.columns == ("Agent", *DIAGNOSTICS.values())
     assert "BALSA KL pairs" in markdown(table)
+
+
+def test_intervals_end_where_a_correlation_and_a_share_do_and_show_their_ends(synthetic, tmp_path):
+    run = synthetic.make_run(tmp_path, agent="balsa_emd", scores=True, seeds=range(2))
+    rounds = pd.read_parquet(run.folder / "rounds.parquet")
+    sign = np.where(rounds["seed"] == 0, 0.8, 0.1)
+    rewrite(run, score_epistemic_correlation=sign, score_nonfinite=500 * sign, score_noise_floor=sign)
+    table = build_table("score_diagnostics", [run])
+    width = stats.t.ppf(0.975, 1) * 0.35
+    for quantity, ends in (
+        ("epistemic_correlation", (-1, 1)),
+        ("nonfinite_share", (0, 1)),
+        ("noise_floor", (0.45 - width, 0.45 + width)),
+    ):
+        row = entry(table, quantity=quantity)
+        assert (row["estimate"], row["lower"], row["upper"]) == pytest.approx((0.45, *ends))
+    texts = dict(zip(table.columns, [cell.text for cell in table.sections[0].rows[0]], strict=True))
+    assert texts["Epistemic ρ"] == "0.450 (\N{MINUS SIGN}1.000 to 1.000)"
+    assert texts["Noise floor"] == f"0.450 ± {width:.3f}"
+
+
+def test_a_single_seed_has_no_ends(synthetic, tmp_path):
+    run = synthetic.make_run(tmp_path, agent="balsa_emd", scores=True, seeds=range(1))
+    row = entry(build_table("score_diagnostics", [run]), quantity="epistemic_correlation")
+    assert np.isnan([row["lower"], row["upper"]]).all()

@@ -234,3 +234,64 @@ def test_test_rows_that_leak_are_told_to_the_reader(synthetic, tmp_path):
         pd.concat([metrics, leaked]).to_parquet(run.folder / "metrics.parquet", index=False)
     notes = build_table("learning_curve_summary", runs).notes
     assert "Test rows that share a subject, family or stretch with one: 1,175 of parkinsons." in notes
+
+
+def test_headings_name_the_split_that_all_runs_share(demo_runs):
+    for run in demo_runs:
+        run.spec["labels"] |= {"split": "published", "published_split": 7}
+    for kind in (
+        "learning_curve_summary",
+        "learning_curves",
+        "mode_comparison",
+        "win_probability",
+        "training_ablation",
+    ):
+        headings = [section.heading for section in build_table(kind, demo_runs).sections]
+        assert all("labels.published_split=7, labels.split=published" in heading for heading in headings), kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("learning_curve_summary", "final values"),
+        ("labels_to_target", "ratios"),
+        ("agent_ranks", "pooled differences"),
+    ],
+)
+@pytest.mark.parametrize(("seeds", "warned"), [(2, True), (4, True), (5, False), (1, False)])
+def test_intervals_by_a_bootstrap_over_fewer_than_five_seeds_come_with_a_warning(
+    synthetic, tmp_path, kind, what, seeds, warned
+):
+    runs = [
+        synthetic.make_run(tmp_path, dataset=dataset, agent=agent, seeds=range(seeds), test_rows=3)
+        for dataset in ("diamonds", "parkinsons")
+        for agent in ("random", "coreset")
+    ]
+    text = f"With {seeds} seeds the intervals of {what} are too narrow and cover less than 95 %"
+    assert any(text in note for note in build_table(kind, runs).notes) is warned
+
+
+def test_an_interval_of_the_warned_kind_is_narrower_than_that_by_students_t(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path, agent=agent, seeds=range(2)) for agent in ("random", "coreset")]
+    row = entry(build_table("learning_curve_summary", runs), agent="coreset", metric="nll", quantity="final")
+    last = pd.read_parquet(runs[1].folder / "rounds.parquet").groupby("seed")["nll"].last()
+    low, high = stats.ttest_1samp(last, 0).confidence_interval(0.95)
+    assert row["upper"] - row["lower"] < high - low
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["learning_curve_summary", "learning_curves", "win_probability", "query_size", "labels_to_target", "agent_ranks"],
+)
+def test_ensembles_without_a_random_run_say_what_differences_need(synthetic, tmp_path, kind):
+    runs = []
+    for sampler, agents in (("dropout", ("random", "coreset")), ("ensemble", ("coreset", "random"))):
+        for agent in agents:
+            run = synthetic.make_run(tmp_path / sampler, agent=agent, test_rows=2)
+            run.spec["posterior"] = {"sampler": sampler}
+            runs.append(dataclasses.replace(run, run_id=f"{run.run_id}-{sampler}"))
+    text = "For an ensemble that is a run of Random with posterior.sampler: ensemble."
+    assert any(text in note for note in build_table(kind, runs[:3]).notes)
+    assert not any("No difference to Random in" in note for note in build_table(kind, runs).notes)
+    plain = build_table(kind, [runs[1]]).notes
+    assert any("No difference to Random in 1 of 1 sections" in note and text not in note for note in plain)

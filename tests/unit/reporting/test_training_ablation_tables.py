@@ -58,6 +58,37 @@ def test_curves_that_rise_are_told_from_those_that_do_not(runs):
     assert (sure["lower"] > 0).all()
 
 
+def test_differences_to_the_first_cell_are_paired_by_seed_within_a_mode(synthetic, tmp_path):
+    recipes = [("faithful", "inverted"), ("faithful", "restore_best"), ("corrected", "restore_best")]
+    runs = [
+        synthetic.make_run(tmp_path, agent=agent, mode=mode, early_stopping=stopping, rise=RISES[stopping], seeds=seeds)
+        for (mode, stopping), seeds in zip(recipes, (range(5), range(1, 6), range(5)), strict=True)
+        for agent in ("random", "coreset")
+    ]
+    table = build_table("training_ablation", runs)
+    assert [section.heading.split(" · ")[3] for section in table.sections] == ["mode=faithful", "mode=corrected"]
+    first, corrected = runs[1], runs[3]
+    gaps = synthetic.areas(corrected)[:4] - synthetic.areas(first)[1:]
+    row = synthetic.entry(table, agent="coreset", metric="nll", quantity="area_difference")
+    assert (row["variant"], row["early_stopping"], row["seeds"]) == ("mode=faithful", "restore_best", 4)
+    assert row["estimate"] == pytest.approx(gaps.mean())
+    # The recipes differ by the same amount on every seed, which pairing shows.
+    assert (row["lower"], row["upper"]) == pytest.approx((gaps.mean(), gaps.mean()))
+    final = synthetic.entry(table, agent="random", metric="crps", quantity="final_difference")
+    own, other = (synthetic.wide(run, "crps")[0][:, -1] for run in (runs[2], runs[0]))
+    assert final["estimate"] == pytest.approx((own[:4] - other[1:]).mean())
+    column = table.columns.index("Δ NLL")
+    shown = [row[column].text for row in table.sections[0].rows]
+    assert shown[:2] == ["0", "0"]
+    assert all(text.startswith("\N{MINUS SIGN}") and text.endswith("†") for text in shown[2:])
+
+
+def test_a_first_cell_that_is_not_finished_leaves_no_difference(runs):
+    waiting = [dataclasses.replace(run, state="pending") for run in runs[:2]]
+    data = render_partial("training_ablation", [*waiting, *runs[2:]]).data
+    assert "area_difference" not in set(data["quantity"])
+
+
 def test_the_axes_of_the_ablation_are_columns_and_not_variants(runs):
     table = build_table("training_ablation", runs)
     assert set(table.data["variant"]) == {""}

@@ -8,7 +8,7 @@ from scipy import stats
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.reporting.learning_curve_figure import draw_differences, draw_learning_curves
 from bayesgrid.reporting.style import figure_style
-from bayesgrid.reporting.tables import build_table
+from bayesgrid.reporting.tables import build_table, render_partial
 
 AGENTS = ("random", "coreset")
 
@@ -113,3 +113,46 @@ def test_bounds_that_cannot_be_told_apart_are_refused(synthetic, tmp_path):
         run.spec["labels"]["validation_rows"] = 100 + number
     with pytest.raises(ConfigurationError, match="all labels are of several kinds"):
         build_table("learning_curves", runs)
+
+
+def test_bounds_without_curves_are_sections_of_their_own(synthetic, tmp_path):
+    runs = [
+        synthetic.make_run(tmp_path, dataset=dataset, seeds=range(3), initial=3760, budget=0, test_rows=2)
+        for dataset in ("diamonds", "parkinsons")
+    ]
+    table = build_table("learning_curve_summary", runs)
+    assert table.sections[1].heading == "parkinsons · spline flow · 3,760 labels · 3 seeds · 2 test rows"
+    rows = bounds(table)
+    for run in runs:
+        values = pd.read_parquet(run.folder / "rounds.parquet")
+        own = rows[rows["dataset"] == run.spec["dataset"]].set_index("metric")["estimate"]
+        assert own.to_dict() == pytest.approx({name: values[name].mean() for name in ("nll", "crps", "mae_median")})
+    (shown,) = table.sections[0].rows
+    assert shown[0].text == "All labels (3,760)"
+    assert [cell.text for cell in shown[1:7]] == [""] * 6
+    assert all("±" in cell.text for cell in shown[7:])
+    assert any("alone has no area" in note for note in table.notes)
+    assert any("Student-t interval" in note for note in table.notes)
+
+
+def test_a_bound_without_curves_that_is_not_finished_is_a_hole(synthetic, tmp_path):
+    run = synthetic.make_run(tmp_path, budget=0, state="running")
+    table = render_partial("learning_curve_summary", [run])
+    assert [cell.text for cell in table.sections[0].rows[0][:2]] == ["All labels", "(running)"]
+    assert table.data[["agent", "seeds", "state"]].to_numpy().tolist() == [["all_labels", 0, "running"]]
+
+
+def test_a_bound_on_other_test_rows_is_not_that_of_a_group(runs):
+    for run in runs[:-1]:
+        run.spec["labels"]["split"] = "grouped"
+    runs[-1].spec["labels"]["split"] = "random"
+    table = build_table("learning_curve_summary", runs)
+    assert [[row[0].text for row in section.rows] for section in table.sections] == [
+        ["Random", "Coreset"],
+        ["Random", "Coreset"],
+        ["All labels (3,760)"],
+    ]
+    curves = build_table("learning_curves", runs).data
+    with figure_style():
+        assert len(draw_learning_curves(curves).legends[0].get_texts()) == 2
+    plt.close("all")
