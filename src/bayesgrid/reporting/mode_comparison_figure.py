@@ -28,6 +28,8 @@ from bayesgrid.reporting.table import number
 __all__ = ["draw_mode_differences", "draw_modes"]
 
 _ROW = 0.24
+_LOGARITHMIC_FROM = 5.0
+"""Largest over smallest mean of a panel; a fit to the initial labels alone is easily that much worse than others."""
 
 
 def draw_modes(table: pd.DataFrame, *, title: str = "") -> Figure:
@@ -59,14 +61,21 @@ def draw_modes(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend=agent_legend(agents),
         legend_columns=legend_columns(agents),
         note=f"{interval_mark(agents)}: 95 % interval of the mean over seeds. The two recipes of a group share "
-        f"their axes. {CUT_INTERVALS} Intervals of CRPS and MAE end at 0. {MODE_OF_DRAWS}",
+        f"their axes. {CUT_INTERVALS} The axis of errors that span more than a factor of {_LOGARITHMIC_FROM:.0f} is "
+        f"logarithmic. Intervals of CRPS and MAE end at 0. {MODE_OF_DRAWS}",
         panel_heights=1.2,
     )
     for (_, _, rows, own), panels in zip(groups, grid.panels, strict=True):
         for panel, metric in zip(panels, COMPARED_METRICS, strict=True):
             lowest = lowest_value(metric)
             draw_agent_lines(panel, own[own["metric"] == metric], agents, lowest=lowest)
-            panel.set_ylim(*value_limits(rows[rows["metric"] == metric], lowest=lowest))
+            shown = rows[rows["metric"] == metric]
+            smallest, largest = shown["estimate"].min(), shown["estimate"].max()
+            if lowest == 0 and smallest > 0 and largest > _LOGARITHMIC_FROM * smallest:
+                panel.set_yscale("log")
+                panel.set_ylim(smallest / 1.3, largest * 1.3)
+            else:
+                panel.set_ylim(*value_limits(shown, lowest=lowest))
             panel.set_title(metric_label(metric), loc="left", size=8, pad=3)
     for panel in grid.panels[-1]:
         panel.set_xlabel("Number of labels")

@@ -308,3 +308,15 @@ def test_both_modes_of_a_group_share_their_axes_and_differences_are_those_of_the
     assert set(rows["estimate"].round(9)) <= {round(float(dot.get_xdata()[0]), 9) for dot in dots}
     tau = table[(table["quantity"] == "area_kendall_tau") & (table["metric"] == "nll")].iloc[0]
     assert differences.axes[0].get_xlabel().startswith(f"τ {tau['estimate']:.2f} (")
+
+
+def test_axis_of_modes_is_logarithmic_where_the_first_error_dwarfs_the_rest(synthetic, tmp_path):
+    runs = [synthetic.make_run(tmp_path, agent=agent, mode="faithful") for agent in AGENTS[:2]]
+    table = build_table("mode_comparison", runs).data
+    plain = draw_modes(table)
+    assert {axes.get_yscale() for axes in plain.axes} == {"linear"}
+    first = (table["quantity"] == "value") & (table["labelled"] == 200) & (table["metric"] == "crps")
+    table.loc[first, ["estimate", "lower", "upper"]] *= 30
+    scales = [axes.get_yscale() for axes in draw_modes(table).axes]
+    assert scales == ["linear", "linear", "log"], "a likelihood may be below 0"
+    plt.close("all")
