@@ -164,7 +164,8 @@ def mixture_anomaly(samples: DensitySamples) -> npt.NDArray[np.float64]:
 def mean_of_means_difference(samples: DensitySamples) -> npt.NDArray[np.float64]:
     """Return ``mean_s mean_h log p_h(y_hs) - mean_h mean_s log p_h(y_hs)``, `[m]`: zero but for rounding.
 
-    The two are one mean, added up in two orders in single precision; what is left ranks the candidates at random.
+    The two are one mean, added up in two orders in single precision. What is left knows nothing of disagreement, but it
+    is larger where log-densities are: the highest scores are those of the narrowest densities.
     """
     # Element by element, so that the order of the sums, which is all there is, does not depend on the processor.
     by_sample = np.zeros_like(samples.log_density[:, 0, :])

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bayesgrid.reporting.agent_lines import (
     CUT_INTERVALS,
@@ -73,6 +73,9 @@ def draw_modes(table: pd.DataFrame, *, title: str = "") -> Figure:
             smallest, largest = shown["estimate"].min(), shown["estimate"].max()
             if lowest == 0 and smallest > 0 and largest > _LOGARITHMIC_FROM * smallest:
                 panel.set_yscale("log")
+                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                panel.yaxis.set_minor_locator(NullLocator())
                 panel.set_ylim(smallest / 1.3, largest * 1.3)
             else:
                 panel.set_ylim(*value_limits(shown, lowest=lowest))

@@ -46,7 +46,7 @@ _AGENTS = {
     "balsa_kl_pairs_power": "BALSA KL pairs, power",
     "weighted_coreset": "Weighted coreset",
     "bald_point": "BALD point",
-    "nflows_out": "Nflows Out",
+    "nflows_out": "NFlows Out",
     "std": "Std",
     "entropy": "Entropy",
     "least_confident": "Least confident",

@@ -75,5 +75,6 @@ def _axis(panel: Axes, quantity: str, rows: pd.DataFrame) -> None:
     low, high = min(low, float(rows["estimate"].min())), max(high, float(rows["estimate"].max()))
     margin = 0.08 * (high - low)
     panel.set_xlim(low - margin, high + margin)
-    ticks = (0.0, high) if low == 0 else (low, 0.0, high)
-    panel.set_xticks(list(ticks), [f"{tick:.3g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
+    # Numbers closer than a third of the narrow panel would run into each other.
+    ticks = [low, high] if min(-low, high) < (high - low) / 3 else [low, 0.0, high]
+    panel.set_xticks(ticks, [f"{tick:.3g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])

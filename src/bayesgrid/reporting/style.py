@@ -111,7 +111,7 @@ _AGENTS: dict[str, tuple[str, str | tuple[int, int, int], str | tuple[int, tuple
     "balsa_kl_pairs_power": (OKABE_ITO["blue"], "P", _DASHES),
     "weighted_coreset": (OKABE_ITO["blue"], "X", _DASH_DOT),
     "bald_point": (OKABE_ITO["bluish green"], (5, 0, 180), "-"),
-    "nflows_out": (OKABE_ITO["sky blue"], (4, 1, 0), _DOTS),
+    "nflows_out": (OKABE_ITO["sky blue"], (3, 0, 45), _DOTS),
     "std": (OKABE_ITO["black"], "*", _DASHES),
     "entropy": (OKABE_ITO["black"], (3, 1, 0), _DOTS),
     "least_confident": (OKABE_ITO["black"], (3, 1, 180), (0, (3, 1, 1, 1, 1, 1))),

@@ -1,4 +1,4 @@
-"""Nflows Out: the mutual information between target and network, from samples of each draw.
+"""NFlows Out: the mutual information between target and network, from samples of each draw.
 
 Score: ``(1/T) sum_h E_{y ~ p_h}[log p_h(y) - log p(y)]``, p the mean of the draws, each expectation by 32 samples.
 Paper: Berry and Meger (2023), Normalizing Flow Ensembles for Rich Aleatoric and Epistemic Uncertainty Modeling, arXiv
@@ -6,7 +6,8 @@ Paper: Berry and Meger (2023), Normalizing Flow Ensembles for Rich Aleatoric and
 Assumes: dropout masks are posterior draws, each one function of all candidates. With more samples the same number as
 ``bald_dist_entropy`` over T, which has it without sampling.
 The reference: subtracts a mean of means from the same mean of means; its scores are zero but for rounding.
-``faithful``: the same two means in single precision, so that rounding ranks the candidates.
+``faithful``: the same two means in single precision, so that rounding ranks the candidates. Rounding is larger where
+log-densities are, so that the most confident predictions are bought, and not a random batch.
 """
 
 from collections.abc import Callable
