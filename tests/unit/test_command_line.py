@@ -82,7 +82,13 @@ def test_status_of_an_untouched_state_root_is_pending(monkeypatch, tmp_path):
 
 
 def test_a_job_whose_id_is_another_ones_is_shown_as_failed(monkeypatch, tmp_path):
-    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    # A project of its own: the checkout may hold results of the demo, and a published run is shown as done.
+    project = tmp_path / "project"
+    for folder in ("config", "workflow"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    shutil.copy(REPOSITORY / "Snakefile", project)
+    monkeypatch.setenv("BAYESGRID_PROJECT", str(project))
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path / "state"))
     name = invoke("plan", "ls", "-e", "demo").splitlines()[1].strip()
     job = json.loads(invoke("plan", "show", name, "-e", "demo", "--job"))
     job["parameters"]["seeds"] = [7]
