@@ -1,0 +1,1 @@
+"""Low-rank adapters: many of them on one frozen base model, and their files."""
