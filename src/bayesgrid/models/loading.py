@@ -1,0 +1,253 @@
+"""A frozen base model: its decoder without the head, the head's weights, and its tokenizer, loaded from one folder."""
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
+from bayesgrid.models.model_folder import check_model_folder
+from bayesgrid.models.sharded import whole_tensor
+
+__all__ = ["LanguageModel", "Precision", "load_language_model"]
+
+Precision = Literal["float32", "bfloat16", "int8", "nf4"]
+"""How the frozen weights are held: as they are in 32 or 16 bits, or by bitsandbytes in 8 or 4 (Dettmers et al.,
+LLM.int8(), 2022, and QLoRA, 2023)."""
+
+_TEXT_FAMILIES = frozenset(
+    {"LlamaConfig", "Qwen2Config", "Qwen3Config", "Gemma2Config", "Gemma3TextConfig"},
+)
+_VISION_FAMILIES = frozenset({"Qwen3VLConfig", "Gemma3Config"})
+_BLOCK = 64
+"""Weights that share one scale in bitsandbytes' 4-bit layers."""
+_KEPT_WHOLE = ("lm_head", "visual", "vision_tower", "multi_modal_projector")
+"""Modules that quantisation leaves alone: the head, of which answers need whole rows, and everything that sees."""
+
+
+@dataclass
+class LanguageModel:
+    """A frozen base model.
+
+    Args:
+        name: its name in the catalog.
+        revision: the identity of its weights.
+        folder: what it was loaded from.
+        decoder: the model without its head; ``decoder(input_ids=...).last_hidden_state`` is ``[rows, tokens, hidden]``.
+        head_weight: ``[vocabulary, hidden]``, whether or not the input embedding shares it.
+        tokenizer: of transformers.
+        hidden_size: width of the hidden state.
+        precision: how the weights are held.
+        processor: the image processor of a model that sees.
+        logit_cap: c of a model whose logits z are ``c·tanh(z/c)`` (Gemma 2); None where they are linear.
+    """
+
+    name: str
+    revision: str
+    folder: Path
+    decoder: nn.Module
+    head_weight: Tensor
+    tokenizer: Any
+    hidden_size: int
+    precision: str
+    processor: Any | None = None
+    logit_cap: float | None = None
+
+
+def load_language_model(
+    folder: Path, *, name: str, revision: str, precision: str, device: torch.device
+) -> LanguageModel:
+    """Load the model in ``folder``, frozen and in evaluation mode.
+
+    Its class follows from its configuration's class, never from its name. Every weight of the model must be in the
+    files, and every weight in the files must be in the model.
+
+    Args:
+        folder: holds the configuration, the safetensors and the tokenizer.
+        name: the model's name in the catalog, for messages.
+        revision: the identity of the weights.
+        precision: ``float32``, ``bfloat16``, ``int8`` or ``nf4``.
+        device: where it goes.
+
+    Raises:
+        ConfigurationError: if the precision is unknown or cannot be had here, or the family is not supported.
+        StateError: if a file is missing, cut off, or does not fit the model.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigurationError(
+            "no such precision",
+            where=f"model {name!r}",
+            given=precision,
+            allowed=", ".join(get_args(Precision)),
+            remedy=did_you_mean(precision, get_args(Precision)),
+        )
+    check_model_folder(folder)
+    sees = _sees(folder, name)
+    model = _load_whole(folder, name, precision, device, sees=sees)
+    model.requires_grad_(requires_grad=False)
+    model.eval()
+    head = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        raise ConfigurationError("the head of the model has a bias, which is not supported", where=f"model {name!r}")
+    text = model.config.get_text_config()
+    cap = getattr(text, "final_logit_softcapping", None)
+    return LanguageModel(
+        name=name,
+        revision=revision,
+        folder=folder,
+        decoder=model.base_model,
+        head_weight=whole_tensor(head.weight),
+        tokenizer=_load_tokenizer(folder),
+        hidden_size=int(text.hidden_size),
+        precision=precision,
+        processor=_load_image_processor(folder) if sees else None,
+        logit_cap=None if cap is None else float(cap),
+    )
+
+
+def _sees(folder: Path, name: str) -> bool:
+    from transformers import AutoConfig
+
+    where = f"model {name!r}, {folder / 'config.json'}"
+    allowed = ", ".join(sorted(_TEXT_FAMILIES | _VISION_FAMILIES))
+    try:
+        family = type(AutoConfig.from_pretrained(str(folder), local_files_only=True)).__name__
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(
+            f"transformers does not know this kind of model: {str(error).splitlines()[0]}", where=where, allowed=allowed
+        ) from error
+    if family not in _TEXT_FAMILIES | _VISION_FAMILIES:
+        raise ConfigurationError(
+            "this family of models is not supported",
+            where=where,
+            given=family,
+            allowed=allowed,
+            remedy=did_you_mean(family, _TEXT_FAMILIES | _VISION_FAMILIES),
+        )
+    return family in _VISION_FAMILIES
+
+
+def _load_whole(folder: Path, name: str, precision: str, device: torch.device, *, sees: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+    loader: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    quantised = precision in ("int8", "nf4")
+    arguments: dict[str, Any] = {"dtype": _unquantised_type(precision, device)}
+    if not is_deepspeed_zero3_enabled():  # type: ignore[no-untyped-call]
+        arguments["device_map"] = {"": str(device)}
+    elif quantised:
+        raise ConfigurationError("a base in parts cannot be quantised", where=f"model {name!r}", given=precision)
+    if quantised:
+        arguments["quantization_config"] = _quantisation(precision, name, arguments["dtype"])
+    try:
+        model, report = loader.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            output_loading_info=True,
+            **arguments,
+        )
+    except (OSError, SafetensorError) as error:
+        raise StateError(f"the model cannot be loaded: {error}", where=str(folder)) from error
+    except RuntimeError as error:
+        if "size mismatch" not in str(error) and "mismatched" not in str(error):
+            raise
+        raise StateError("the weights do not fit the configuration", where=str(folder), given=str(error)) from error
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[fault]:
+            shown = ", ".join(str(key) for key in sorted(report[fault], key=str)[:3])
+            raise StateError(
+                f"the weights do not fit the configuration: {fault.replace('_', ' ')}", where=str(folder), given=shown
+            )
+    if quantised:
+        _check_quantised(model, name, precision, device)
+    return model
+
+
+def _unquantised_type(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "float32" or (precision != "bfloat16" and device.type == "cpu"):
+        return torch.float32
+    return torch.bfloat16
+
+
+def _quantisation(precision: str, name: str, compute: torch.dtype) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigurationError(
+            f"precision {precision!r} needs the package bitsandbytes, which is not installed",
+            where=f"model {name!r}",
+            remedy="install it, or choose the precision float32 or bfloat16",
+        )
+    from transformers import BitsAndBytesConfig
+
+    # It logs one line per product whose input is not of 16 bits.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    kept = [rf".*\b{part}\b" for part in _KEPT_WHOLE]
+    if precision == "int8":
+        return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_8bit=True, llm_int8_skip_modules=kept
+        )
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=kept,
+    )
+
+
+def _check_quantised(model: nn.Module, name: str, precision: str, device: torch.device) -> None:
+    left = [
+        path
+        for path, module in model.named_modules()
+        if type(module) is nn.Linear and not any(part in _KEPT_WHOLE for part in path.split("."))
+    ]
+    if left:
+        raise ConfigurationError(
+            f"precision {precision!r} does not reach all linear layers of the model",
+            where=f"model {name!r}",
+            given=", ".join(left[:3]),
+            remedy="choose the precision float32 or bfloat16",
+        )
+    ragged = [
+        path
+        for path, module in model.named_modules()
+        if type(module).__name__ == "Linear4bit" and int(module.in_features) % _BLOCK
+    ]
+    if ragged and device.type == "cpu":
+        # bitsandbytes 0.50 scales such weights back wrongly on a CPU, silently: relative error 20 to 60 %, not 9 %.
+        raise ConfigurationError(
+            f"precision {precision!r} needs layers whose number of inputs is a multiple of {_BLOCK} on a CPU",
+            where=f"model {name!r}",
+            given=", ".join(ragged[:3]),
+            remedy="choose another precision, or a GPU",
+        )
+    for module in model.modules():
+        # On processors with 16-bit products bitsandbytes repacks a layer at its first evaluation; from then on the
+        # layer rounds more, passes no gradient on, and needs rows of whole blocks.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise StateError(f"the tokenizer cannot be loaded: {error}", where=str(folder)) from error
+
+
+def _load_image_processor(folder: Path) -> Any:
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            str(folder), local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StateError(f"the image processor cannot be loaded: {error}", where=str(folder)) from error
