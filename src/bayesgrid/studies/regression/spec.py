@@ -247,10 +247,10 @@ class RegressionSpec(RunSpec):
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if the data set lacks the split, or the labels asked for or one query exceed it."""
         super().check(catalog)
-        entry = catalog.entry(self.dataset)
+        entry = catalog.regression_table(self.dataset)
         self._check_published_split(catalog)
         if self.labels.split == "grouped" and entry.groups is None:
-            grouped = sorted(name for name, other in catalog.entries.items() if other.groups is not None)
+            grouped = sorted(name for name, other in catalog.regression_tables().items() if other.groups is not None)
             own = "random" if entry.published_splits is None else "random, published"
             raise ConfigurationError(
                 f"key 'labels.split': data set {self.dataset!r} has no groups to split by",
@@ -286,7 +286,7 @@ class RegressionSpec(RunSpec):
             )
 
     def _check_published_split(self, catalog: DatasetCatalog) -> None:
-        labels, entry = self.labels, catalog.entry(self.dataset)
+        labels, entry = self.labels, catalog.regression_table(self.dataset)
         splits = entry.published_splits
         if labels.split != "published":
             if labels.published_split:
@@ -297,7 +297,8 @@ class RegressionSpec(RunSpec):
                 )
             return
         if splits is None:
-            known = sorted(name for name, other in catalog.entries.items() if other.published_splits is not None)
+            tables = catalog.regression_tables()
+            known = sorted(name for name, other in tables.items() if other.published_splits is not None)
             own = "random" if entry.groups is None else "random, grouped"
             raise ConfigurationError(
                 f"key 'labels.split': no test splits are published with data set {self.dataset!r}",

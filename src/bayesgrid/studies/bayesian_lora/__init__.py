@@ -1,0 +1,1 @@
+"""Bayesian low-rank adapters of language models: evaluation of fitted posteriors."""

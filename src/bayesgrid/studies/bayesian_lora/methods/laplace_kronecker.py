@@ -1,0 +1,251 @@
+"""Laplace's approximation with a Kronecker-factored curvature of every adapter matrix (Yang et al., 2023, 2308.13111).
+
+By default the curvature of a matrix is diagonal in the eigenvectors of its own gradients, where the diagonal, and so
+the trace, is that of the exact Gauss-Newton matrix; padding has no gradient and cannot enter. The prior precision is
+the maximum of the evidence. ``mode: faithful`` sums inputs and gradients over all tokens, padding included, as if a
+prompt were one position, which makes the curvature too large, and takes the prior precision that 100 steps of Adam
+reach.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bayesgrid.adapters.adapter_posterior import JSON
+from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
+from bayesgrid.adapters.posterior_files import AdapterPosterior
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.models.answer_model import prompt_batch
+from bayesgrid.models.prompt_tokens import length_buckets
+from bayesgrid.store.execution import RunContext
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel
+from bayesgrid.studies.bayesian_lora.answer_jacobian import answer_jacobian
+from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec, Scope
+from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices
+from bayesgrid.studies.bayesian_lora.laplace.dual import training_log_likelihood
+from bayesgrid.studies.bayesian_lora.laplace.evidence import effective_parameters
+from bayesgrid.studies.bayesian_lora.laplace.kronecker import (
+    KroneckerBlock,
+    eigenvalue_corrected_block,
+    fit_kronecker_laplace,
+    token_summed_block,
+)
+from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
+from bayesgrid.studies.bayesian_lora.methods.interface import FittedPosterior
+
+__all__ = ["exact_trace_blocks", "fit_posterior", "token_sums", "token_summed_blocks"]
+
+_Progress = Callable[[int, int], None]
+
+
+def fit_posterior(
+    spec: FitSpec,
+    parent: AdapterPosterior,
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    seed: int,
+    context: RunContext,
+) -> FittedPosterior:
+    """Return the posterior around the parent's mean; see :class:`PosteriorFit`."""
+    laplace = spec.laplace
+    faithful = spec.mode == "faithful"
+
+    def progress(done: int, total: int) -> None:
+        context.progress(f"seed {seed}, gradients", done, total)
+
+    if faithful:
+        blocks, logits = token_summed_blocks(
+            adapted, task, parent.mean, laplace.scope, batch=spec.training.batch_size, progress=progress
+        )
+    else:
+        blocks, logits = exact_trace_blocks(adapted, task, parent.mean, laplace.scope, progress=progress)
+    covered = {name.rpartition(".")[0] for name in blocks}
+    pairs = [pair for name, pair in parent.mean.pairs.items() if name in covered]
+    fitted = fit_kronecker_laplace(
+        blocks,
+        sum(float(factor.double().square().sum()) for pair in pairs for factor in (pair.a, pair.b)),
+        training_log_likelihood(logits, torch.from_numpy(task.answers), torch.from_numpy(task.options)),
+        precision=None if laplace.prior_precision == "evidence" else float(laplace.prior_precision),
+        faithful=faithful,
+    )
+    spectrum = torch.cat([block.eigenvalues.flatten() for block in blocks.values()])
+    measured = {
+        "prior_precision": fitted.precision,
+        "effective_parameters": effective_parameters(spectrum, fitted.precision),
+        "log_evidence": fitted.log_evidence,
+    }
+    settings: dict[str, JSON] = {
+        "structure": "kronecker",
+        "scope": laplace.scope,
+        "logit_draws": laplace.logit_draws,
+    }
+    return FittedPosterior(AdapterPosterior("laplace", parent.mean, fitted.tensors(), settings), measured)
+
+
+def exact_trace_blocks(
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    weights: AdapterWeights,
+    scope: Scope,
+    *,
+    progress: _Progress | None = None,
+) -> tuple[dict[str, KroneckerBlock], Tensor]:
+    """Return the curvature of every adapter matrix with the exact trace, and the logits ``[N, C]``.
+
+    Blocks are named ``<layer>.a`` and ``<layer>.b``.
+
+    Args:
+        adapted: its stack is resized.
+        task: prepared for the model.
+        weights: the adapter to linearise at.
+        scope: ``head`` leaves the layers of the backbone out.
+        progress: called with questions done and questions in all.
+    """
+    jacobian, logits = answer_jacobian(adapted, task, weights, scope, progress=progress)
+    factors = curvature_factors(logits, torch.from_numpy(task.options), differences=True).float()
+    blocks = {}
+    for name in list(jacobian):
+        # S^T J: what the sum over tokens of gradient times input is, for each curvature output.
+        curved = torch.einsum("ndk,ndp->nkp", factors, jacobian.pop(name))
+        for factor, gradients in zip("ab", factor_matrices(curved, weights.pairs[name]), strict=True):
+            blocks[f"{name}.{factor}"] = eigenvalue_corrected_block(gradients)
+    return blocks, logits
+
+
+def token_summed_blocks(
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    weights: AdapterWeights,
+    scope: Scope,
+    *,
+    batch: int,
+    progress: _Progress | None = None,
+) -> tuple[dict[str, KroneckerBlock], Tensor]:
+    """Return the reference code's curvature of every adapter matrix, and the logits ``[N, C]``.
+
+    Args:
+        adapted: its stack is resized.
+        task: prepared for the model.
+        weights: the adapter to linearise at.
+        scope: ``head`` leaves the layers of the backbone out.
+        batch: prompts together; their padding enters the sums.
+        progress: called with questions done and questions in all.
+    """
+    sums, logits = token_sums(adapted, task, weights, scope, batch=batch, progress=progress)
+    # Token sums are sequences of one token.
+    return {
+        name: token_summed_block(inputs[:, None], gradients[:, :, None]) for name, (inputs, gradients) in sums.items()
+    }, logits
+
+
+def token_sums(
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    weights: AdapterWeights,
+    scope: Scope,
+    *,
+    batch: int,
+    progress: _Progress | None = None,
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """Return, for every adapter matrix, its inputs and the gradients of the curvature outputs, summed over tokens.
+
+    Args:
+        adapted: its stack is resized to one slot.
+        task: prepared for the model.
+        weights: the adapter to linearise at.
+        scope: ``head`` leaves the layers of the backbone out.
+        batch: prompts together; their padding enters the sums.
+        progress: called with questions done and questions in all.
+
+    Returns:
+        ``<layer>.a`` or ``<layer>.b`` -> inputs ``[N, d]`` and gradients ``[N, C - 1, o]`` in its outputs, float64, and
+        the logits ``[N, C]``.
+
+    Raises:
+        ConfigurationError: if the scope is the head and the head has no adapter.
+    """
+    stack = adapted.stack
+    if scope == "head" and ANSWER_HEAD not in stack.layers:
+        raise ConfigurationError("the head has no adapter to be uncertain about", given="scope: head", allowed="all")
+    names = [ANSWER_HEAD] if scope == "head" else list(stack.layers)
+    stack.resize(1)
+    stack.load(0, weights)
+    inputs: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
+    logits = torch.empty(len(task), adapted.labels)
+    done = 0
+    for rows in length_buckets([len(prompt) for prompt in task.prompts], batch):
+        prompts = prompt_batch([task.prompts[row] for row in rows], 0, device=adapted.device)
+        seen = _Products(adapted, names)
+        with seen:
+            answered = adapted.model.logits(prompts)
+        logits[rows] = answered.detach().cpu()
+        factors = curvature_factors(answered.detach(), torch.from_numpy(task.options[rows]).to(answered.device))
+        curved = torch.einsum("nc,nck->nk", answered.double(), factors)
+        for output in range(curved.shape[1]):
+            found = seen.output_gradients(curved[:, output].sum(), keep=output + 1 < curved.shape[1])
+            for name, gradient in found.items():
+                place = gradients.setdefault(
+                    name, torch.empty(len(task), curved.shape[1], gradient.shape[-1], dtype=torch.float64)
+                )
+                place[rows, output] = gradient.double().sum(1).cpu()
+        for name, values in seen.inputs.items():
+            place = inputs.setdefault(name, torch.empty(len(task), values.shape[-1], dtype=torch.float64))
+            place[rows] = values.double().sum(1).cpu()
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(task))
+    return {name: (inputs[name], gradients[name]) for name in inputs}, logits
+
+
+class _Products:
+    """Records inputs and outputs of the two products of each layer while the model runs with one slot."""
+
+    def __init__(self, adapted: AdaptedModel, names: list[str]) -> None:
+        self._layers = {name: adapted.stack.layers[name] for name in names}
+        self.inputs: dict[str, Tensor] = {}
+        self._outputs: dict[str, Tensor] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        for name, layer in self._layers.items():
+            layer.projection = self._projection(name)
+            self._hooks.append(layer.register_forward_hook(self._hook(name)))
+
+    def __exit__(self, *exception: object) -> None:
+        for layer in self._layers.values():
+            layer.projection = None
+        for hook in self._hooks:
+            hook.remove()
+
+    def _projection(self, name: str) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        def project(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:
+            codes = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
+            self._outputs[f"{name}.a"] = codes
+            self.inputs[f"{name}.a"], self.inputs[f"{name}.b"] = inputs.detach()[0], codes.detach()[0]
+            return codes
+
+        return project
+
+    def _hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: torch.nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            self._outputs[f"{name}.b"] = output
+
+        return hook
+
+    def output_gradients(self, scalar: Tensor, *, keep: bool) -> dict[str, Tensor]:
+        """Return the gradients of ``scalar`` in the outputs of the products, ``[n, L, o]``."""
+        names = list(self._outputs)
+        found = torch.autograd.grad(scalar, [self._outputs[name] for name in names], retain_graph=keep)
+        gradients = {}
+        for name, gradient in zip(names, found, strict=True):
+            layer, _, factor = name.rpartition(".")
+            if factor == "a":
+                gradients[name] = gradient[0]
+            else:
+                # The layer adds its scaled product to the frozen one, so the product's gradient is scaled.
+                flat = gradient.reshape(gradient.shape[0], -1, gradient.shape[-1])
+                gradients[name] = self._layers[layer].scaling * flat
+        return gradients

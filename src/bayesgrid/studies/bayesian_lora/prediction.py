@@ -1,0 +1,90 @@
+"""Answers of adapters to questions: one forward pass for all draws and a few prompts at a time."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bayesgrid.adapters.low_rank import AdapterWeights
+from bayesgrid.errors import NumericalError
+from bayesgrid.models.answer_model import prompt_batch
+from bayesgrid.models.prompt_tokens import length_buckets
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
+from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
+
+__all__ = ["Progress", "predict", "prediction_frame"]
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def predict(
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    weights: Sequence[AdapterWeights] | None,
+    *,
+    progress: Progress | None = None,
+    perturb: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the logits of every adapter on every question, ``[S, N, C]``; absent options are not masked.
+
+    What an adapter answers does not depend on the others, nor on which prompts share a batch, but for float rounding.
+
+    Args:
+        adapted: its stack is resized to S slots, unless ``weights`` is None.
+        task: prepared for the model.
+        weights: S adapters; None takes those that are in the stack, one per slot.
+        progress: called with prompts done and prompts in all.
+        perturb: called before each batch with its number, to set noise that differs between batches; prompts are then
+            computed whole.
+
+    Raises:
+        NumericalError: if a logit is not finite, naming the question.
+    """
+    stack, model = adapted.stack, adapted.model
+    if weights is not None:
+        stack.resize(len(weights))
+        for slot, adapter in enumerate(weights):
+            stack.load(slot, adapter)
+    slots = stack.slots
+    logits = np.empty((slots, len(task), adapted.labels), dtype=np.float32)
+    shared = task.shared_prefix if perturb is None else 0
+    prefix = None
+    done = 0
+    together = max(1, rows_at_once(adapted.device) // slots)
+    for number, rows in enumerate(length_buckets([len(prompt) for prompt in task.prompts], together)):
+        if perturb is not None:
+            perturb(number)
+        batch = prompt_batch([task.prompts[row] for row in rows], shared, device=adapted.device)
+        if prefix is None and shared and model.shares_prefix:
+            prefix = model.prefix_states(batch.prefix, slots)
+        answered = model.logits(batch.repeated(slots), slots, prefix)
+        logits[:, rows] = answered.reshape(slots, len(rows), -1).cpu().numpy()
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(task))
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=(0, 2)))
+    if broken.size:
+        raise NumericalError(
+            f"{broken.size} questions have logits that are not finite",
+            given=task.questions[int(broken[0])],
+            remedy="train with a lower learning rate, or in float32",
+        )
+    return logits
+
+
+def prediction_frame(seed: int, split: str, task: AnswerTask, logits: NDArray[np.floating]) -> pd.DataFrame:
+    """Return ``logits [S, N, C]`` as rows, one per question and draw."""
+    draws, count, labels = logits.shape
+    by_question = logits.transpose(1, 0, 2).reshape(count * draws, labels).astype(np.float64)
+    columns = {
+        "seed": np.full(count * draws, seed, dtype=np.int64),
+        "split": split,
+        "example": np.repeat(np.array(task.questions, dtype=object), draws),
+        "answer": np.repeat(task.answers, draws),
+        "options": np.repeat(task.options, draws),
+        "draw": np.tile(np.arange(draws, dtype=np.int64), count),
+    }
+    return pd.DataFrame({**columns, **{f"logit_{label}": by_question[:, label] for label in range(labels)}})

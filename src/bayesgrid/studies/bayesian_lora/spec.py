@@ -1,0 +1,108 @@
+"""Run specification of the study: one fitted posterior, evaluated on one data set."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.sources import DatasetCatalog
+from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec, Scope
+
+__all__ = ["SPEC", "BayesianLoraSpec", "EvaluationSpec"]
+
+
+class EvaluationSpec(Parameters):
+    """What the posterior is asked, and how it answers."""
+
+    dataset: str | None = None
+    """Data set whose test split is answered; the one trained on by default."""
+    examples: int | None = Field(default=None, ge=1)
+    """Test questions, a fixed random subset; all by default."""
+    draws: int = Field(default=10, ge=0)
+    """Posterior draws; 0 answers with the posterior mean alone."""
+    scope: Scope = "all"
+    """Which adapters are drawn; ``head`` keeps those of the backbone at their mean."""
+    antithetic: bool = False
+    """Whether every second draw is the mirror image of the one before."""
+    trial: int = Field(default=0, ge=0)
+    """Repetition with other draws, nested in the training seed."""
+
+
+class BayesianLoraSpec(FitSpec):
+    """A fit (all its keys), and the data set it is evaluated on."""
+
+    study: ClassVar[str] = "bayesian_lora"
+    revision: ClassVar[int] = 1
+    entry_point: ClassVar[str] = "bayesgrid.studies.bayesian_lora.evaluate:run"
+
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    def fit(self) -> FitSpec:
+        """Return the fit that is evaluated."""
+        values = self.model_dump(mode="json")
+        values.pop("evaluation")
+        return FitSpec.from_parameters(values, where="fit of an evaluation")
+
+    def needs(self) -> Mapping[str, RunSpec]:
+        """Return the fit, as role ``fit``."""
+        return {"fit": self.fit()}
+
+    def evaluated(self) -> str:
+        """Return the name of the data set whose test split is answered."""
+        return self.evaluation.dataset or self.dataset
+
+    def sparse_parameters(self) -> dict[str, Any]:
+        """Return the parameters that differ from what their absence stands for; the training set has one spelling."""
+        sparse = super().sparse_parameters()
+        if self.evaluation.dataset == self.dataset:
+            sparse["evaluation"].pop("dataset")
+            if not sparse["evaluation"]:
+                sparse.pop("evaluation")
+        return sparse
+
+    def slug(self) -> str:
+        """Return model, training set, method, mode, evaluated set if it is another, draws if not the usual, seeds."""
+        parts = [self.model, self.dataset, self.method, *self.departures()]
+        if "mode" in self.sparse_parameters():
+            parts.append(self.mode)
+        if self.evaluated() != self.dataset:
+            parts += ["on", self.evaluated()]
+        if self.evaluation.draws != EvaluationSpec.model_fields["draws"].default:
+            parts.append("mean" if self.evaluation.draws == 0 else f"draws{self.evaluation.draws}")
+        return "-".join([*parts, seed_slug(self.seeds)])
+
+    def dataset_names(self) -> tuple[str, ...]:
+        """Return the training set and the evaluated one."""
+        return tuple(dict.fromkeys((self.dataset, self.evaluated())))
+
+    def resources(self) -> Resources:
+        """Return the fit's needs with the time of an evaluation."""
+        fit = super().resources()
+        return fit.model_copy(update={"runtime": 60})
+
+    def check(self, catalog: DatasetCatalog) -> None:
+        """Raise ConfigurationError if either data set cannot serve, or they share no answer label."""
+        super().check(catalog)
+        trained, evaluated = catalog.choice_questions(self.dataset), catalog.choice_questions(self.evaluated())
+        if not evaluated.splits.get("test"):
+            raise ConfigurationError(
+                f"key 'evaluation.dataset': {self.evaluated()!r} has no test split", given=self.evaluated()
+            )
+        if self.evaluation.examples is not None and self.evaluation.examples > evaluated.splits["test"]:
+            raise ConfigurationError(
+                "key 'evaluation.examples': the test split is smaller",
+                given=self.evaluation.examples,
+                allowed=f"at most {evaluated.splits['test']} of data set {self.evaluated()!r}",
+            )
+        if self.lora.head and not set(trained.labels) & set(evaluated.labels):
+            raise ConfigurationError(
+                "key 'evaluation.dataset': no answer label is among those trained on",
+                given=f"{self.evaluated()}: {', '.join(evaluated.labels)}",
+                allowed=f"a data set with some of {', '.join(trained.labels)}, or 'lora.head: false'",
+            )
+
+
+SPEC = BayesianLoraSpec

@@ -1,0 +1,1 @@
+"""Fits of Bayesian low-rank adapters, which evaluations build on."""
