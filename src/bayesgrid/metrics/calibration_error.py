@@ -23,11 +23,17 @@ from bayesgrid.metrics.class_probabilities import IntegerArray, checked_confiden
 
 __all__ = [
     "CalibrationTest",
+    "adaptive_bins",
     "adaptive_calibration_error",
     "calibration_test",
     "debiased_squared_calibration_error",
     "expected_calibration_error",
+    "expected_calibration_error_under_calibration",
+    "width_bins",
 ]
+
+EXACT_BIN = 2000
+"""Up to so many predictions in a bin the distribution of their outcomes is exact; cost grows with the square."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,7 @@ def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
         DataError: for no prediction, NaN, unlike numbers, values out of range, or fewer than 1 bin.
     """
     checked = checked_confidence(confidence, correct)
-    _check_bins(bins)
-    return _binned_error(checked.confidence, checked.correct, _equal_width(checked.confidence, bins))
+    return _binned_error(checked.confidence, checked.correct, width_bins(checked.confidence, bins))
 
 
 def adaptive_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> float:
@@ -81,8 +86,7 @@ def adaptive_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
             predictions.
     """
     checked = checked_confidence(confidence, correct)
-    _check_bins(bins, checked.confidence.size)
-    return _binned_error(checked.confidence, checked.correct, _equal_mass(checked.confidence, bins))
+    return _binned_error(checked.confidence, checked.correct, adaptive_bins(checked.confidence, bins))
 
 
 def debiased_squared_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> float:
@@ -110,6 +114,47 @@ def debiased_squared_calibration_error(confidence: npt.ArrayLike, correct: npt.A
     accuracy = np.bincount(index, weights=checked.correct) / counts
     gap = np.bincount(index, weights=checked.confidence - checked.correct) / counts
     return float(counts @ (gap**2 - accuracy * (1 - accuracy) / (counts - 1)) / counts.sum())
+
+
+def expected_calibration_error_under_calibration(confidence: npt.ArrayLike, *, bins: int = 15) -> float:
+    """Return the mean of :func:`expected_calibration_error` over outcomes drawn with the stated confidences.
+
+    What a calibrated model with these predictions would show by chance; the error less this is the debiased error. In
+    every bin ``E |Y - sum_i c_i|`` for the Poisson-binomial count Y of right predictions, exact by convolution, and by
+    the normal approximation ``sqrt(2 sum_i c_i (1 - c_i) / pi)`` for more than 2,000 predictions in a bin.
+
+    Args:
+        confidence: ``[N]``, in [0, 1].
+        bins: number of bins below 1.
+
+    Raises:
+        DataError: for no prediction, NaN, values out of range, or fewer than 1 bin.
+    """
+    values = np.asarray(confidence, dtype=np.float64)
+    checked = checked_confidence(values, np.zeros(values.shape))
+    index = width_bins(checked.confidence, bins)
+    total = sum(_mean_absolute_gap(checked.confidence[index == place]) for place in np.unique(index))
+    return float(total / checked.confidence.size)
+
+
+def width_bins(confidence: FloatArray, bins: int) -> IntegerArray:
+    """Return the bin of equal width of every confidence, ``[N]``, 0 to ``bins``; that of 1 is its own.
+
+    Raises:
+        DataError: for fewer than 1 bin.
+    """
+    _check_bins(bins)
+    return np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="right").astype(np.int64) - 1
+
+
+def adaptive_bins(confidence: FloatArray, bins: int) -> IntegerArray:
+    """Return the bin of equal mass of every confidence, ``[N]``; equal confidences share one, so some may be empty.
+
+    Raises:
+        DataError: for fewer than 1 bin or more bins than predictions.
+    """
+    _check_bins(bins, confidence.size)
+    return _equal_mass(confidence, bins)
 
 
 def calibration_test(
@@ -153,8 +198,16 @@ def _binned_error(confidence: FloatArray, correct: FloatArray, index: IntegerArr
     return float(np.abs(np.bincount(index, weights=correct - confidence)).sum() / confidence.size)
 
 
-def _equal_width(confidence: FloatArray, bins: int) -> IntegerArray:
-    return np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="right").astype(np.int64) - 1
+def _mean_absolute_gap(confidence: FloatArray) -> float:
+    if confidence.size > EXACT_BIN:
+        return float(np.sqrt(2 * (confidence * (1 - confidence)).sum() / np.pi))
+    chances = np.ones(1)
+    for probability in confidence:
+        longer = np.zeros(chances.size + 1)
+        longer[:-1] = chances * (1 - probability)
+        longer[1:] += chances * probability
+        chances = longer
+    return float(chances @ np.abs(np.arange(chances.size) - confidence.sum()))
 
 
 def _equal_mass(confidence: FloatArray, bins: int) -> IntegerArray:

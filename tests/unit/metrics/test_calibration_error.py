@@ -1,3 +1,4 @@
+import itertools
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +10,13 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 
 from bayesgrid.errors import DataError
+from bayesgrid.metrics import calibration_error
 from bayesgrid.metrics.calibration_error import (
     adaptive_calibration_error,
     calibration_test,
     debiased_squared_calibration_error,
     expected_calibration_error,
+    expected_calibration_error_under_calibration,
 )
 from bayesgrid.random_streams import random_stream
 
@@ -152,3 +155,31 @@ def test_p_values_of_calibrated_models_are_uniform_and_those_of_overconfident_on
 def test_malformed_input_is_a_data_error(call):
     with pytest.raises(DataError):
         call()
+
+
+@pytest.mark.parametrize("confidence", [[0.7], [0.62, 0.64, 0.66], [0.1, 0.9, 0.95, 0.97, 0.3, 0.31], [1.0, 1.0, 0.5]])
+def test_error_under_calibration_is_the_mean_over_all_outcomes_by_their_probabilities(confidence):
+    values = np.array(confidence)
+    expected = 0.0
+    for outcomes in itertools.product([0, 1], repeat=values.size):
+        chance = np.where(np.array(outcomes) == 1, values, 1 - values).prod()
+        expected += chance * expected_calibration_error(values, outcomes)
+    assert expected_calibration_error_under_calibration(values) == pytest.approx(expected)
+
+
+def test_error_under_calibration_of_many_predictions_is_that_of_the_simulation_exact_and_approximate(monkeypatch):
+    confidence = np.random.default_rng(6).beta(5, 1.5, size=400)
+    exact = expected_calibration_error_under_calibration(confidence)
+    null = calibration_test(confidence, np.ones(400), generator=stream(), replicates=1500).null
+    assert exact == pytest.approx(null.mean(), abs=4 * null.std() / np.sqrt(1500))
+    monkeypatch.setattr(calibration_error, "EXACT_BIN", 0)
+    assert expected_calibration_error_under_calibration(confidence) == pytest.approx(exact, rel=0.05)
+
+
+def test_debiased_error_of_calibrated_predictions_is_nothing_on_average():
+    generator = np.random.default_rng(7)
+    confidence = generator.beta(5, 1.5, size=500)
+    chance = expected_calibration_error_under_calibration(confidence)
+    errors = [expected_calibration_error(confidence, generator.random(500) < confidence) - chance for _ in range(300)]
+    assert abs(np.mean(errors)) < 0.003
+    assert chance > 0.02, "which the plain error shows as miscalibration"
