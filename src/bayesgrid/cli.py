@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from bayesgrid.errors import BayesgridError, ConfigurationError, DataError, did_you_mean
 
 if TYPE_CHECKING:
+    from bayesgrid.grid.model_sources import ModelCatalog
     from bayesgrid.grid.plan import Plan
     from bayesgrid.grid.workflow_config import WorkflowConfig
 
@@ -107,19 +108,30 @@ def run(
 
 @app.command()
 def prepare(
-    datasets: Annotated[list[str], typer.Argument(help="Data sets, as named in config/datasets.yaml.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Data sets and base models, as config/datasets.yaml and models.yaml name them.")
+    ],
     project: ProjectOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Obtain data sets from their sources, check them, and put them where runs read them."""
+    """Obtain data sets and base models from their sources, check them, and put them where runs read them."""
     from bayesgrid.data.prepare import prepare_dataset
+    from bayesgrid.grid.model_sources import load_model_catalog
     from bayesgrid.grid.sources import load_dataset_catalog
 
     root = _project(project)
     chosen = _settings(project, settings)
     catalog = load_dataset_catalog(root / "config" / "datasets.yaml")
-    missing: list[DataError] = []
-    for name in datasets:
+    models_file = root / "config" / "models.yaml"
+    models = load_model_catalog(models_file) if models_file.is_file() else None
+    missing: list[BayesgridError] = []
+    for name in names:
+        if models is not None and name in models.entries:
+            try:
+                _prepare_model(name, models, root, chosen)
+            except DataError as error:
+                missing.append(error)
+            continue
         entry = catalog.entry(name)
         try:
             prepared = prepare_dataset(
@@ -139,15 +151,28 @@ def prepare(
         raise missing[-1]
 
 
+def _prepare_model(name: str, models: "ModelCatalog", root: Path, settings: "WorkflowConfig") -> None:
+    from bayesgrid.models.prepare import prepare_model
+
+    folder = prepare_model(
+        name,
+        models.entry(name),
+        settings.state_path(root) / "models",
+        mirror=settings.mirror_path(root),
+        user_files=settings.user_paths(root),
+    )
+    _console.print(f"{name}: {models.entry(name).label} in {folder}", soft_wrap=True, highlight=False)
+
+
 @app.command()
 def prefetch(
     experiments: Annotated[list[str] | None, typer.Argument(help="Experiments; default: all in the settings.")] = None,
     project: ProjectOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Obtain every data set that the experiments read; for a login node before a run without internet."""
+    """Obtain every data set and base model of the experiments; for a login node before a run without internet."""
     plan = _plan(project, settings, experiments)
-    prepare(list(plan.datasets()), project=project, settings=settings)
+    prepare([*plan.datasets(), *plan.models()], project=project, settings=settings)
 
 
 @app.command()
@@ -215,6 +240,24 @@ def preset(
     root = _project(project)
     plan = _plan(project, settings, [search])
     sys.stdout.write(search_preset(plan, search, root / "results", _settings(project, settings).state_path(root)))
+
+
+@app.command()
+def export(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Id of a fit, or the end of one.")],
+    destination: Annotated[Path, typer.Argument(help="Folder of the adapter that is written.")],
+    draw: Annotated[int, typer.Option(min=0, help="Number of the posterior draw.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Training seed; needed if the fit has several.")] = None,
+    stream: Annotated[int | None, typer.Option(min=0, help="Seed of the draws; the training seed by default.")] = None,
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Write one draw of a fitted posterior as an ordinary LoRA adapter, which stock PEFT loads."""
+    from bayesgrid.products import export_posterior_draw
+
+    state_root = _settings(project, settings).state_path(_project(project))
+    used = export_posterior_draw(state_root, run_name, destination, draw=draw, seed=seed, stream=stream)
+    _console.print(f"draw {draw} of {used} in {destination}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -51,6 +51,9 @@ def compute_job(
             data=state_root / "data",
             data_versions=description["data_versions"],
             needs={role: _finished(state_root, needed) for role, needed in description["needs"].items()},
+            model=_prepared_model(state_root, spec.model_name(), description.get("model_revision")),
+            model_revision=description.get("model_revision"),
+            cache=state_root / "cache",
         )
     with _progress_bar(console) as report_progress:
         computed = execute_run(
@@ -81,14 +84,19 @@ def _parse(job: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"the job is not JSON: {error}", where="--job") from None
     keys = {"run", "study", "parameters", "data_versions", "needs"}
-    if not isinstance(description, dict) or set(description) != keys:
+    if not isinstance(description, dict) or set(description) - {"model_revision"} != keys:
         raise ConfigurationError("the job lacks keys or has others", where="--job", allowed=", ".join(sorted(keys)))
     return description
 
 
 def _check_identity(description: Mapping[str, Any], spec: RunSpec) -> None:
     # A job written by another version of the plan must not publish under an id that means something else here.
-    record = identity_record(spec, data_versions=description["data_versions"], needs=description["needs"])
+    record = identity_record(
+        spec,
+        data_versions=description["data_versions"],
+        model_revision=description.get("model_revision"),
+        needs=description["needs"],
+    )
     expected = run_id(spec.slug(), record)
     if expected != description["run"]:
         raise ConfigurationError(
@@ -105,6 +113,14 @@ def _finished(state_root: Path, needed: str) -> Path:
     if not folder.is_dir():
         raise StateError("a run this one builds on is not finished", where=str(folder), given=needed)
     return folder.parent
+
+
+def _prepared_model(state_root: Path, name: str | None, revision: str | None) -> Path | None:
+    if name is None or revision is None:
+        return None
+    from bayesgrid.models.prepare import find_model
+
+    return find_model(state_root / "models", name, revision)
 
 
 def _work(spec: RunSpec, inputs: RunInputs, context: RunContext) -> RunResult:

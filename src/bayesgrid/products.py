@@ -18,6 +18,7 @@ from bayesgrid.store.atomic import write_text
 from bayesgrid.store.status import run_status
 
 __all__ = [
+    "export_posterior_draw",
     "render_planned_figure",
     "require_planned",
     "run_records",
@@ -136,6 +137,50 @@ def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem
     text = markdown(claims_table(decided)) if len(decided) else "no claim is decided by the finished runs\n"
     counts = ", ".join(f"{count} {verdict}" for verdict, count in ordered["verdict"].value_counts().items())
     return f"{text}{counts}; all of them: {stem}.md\n"
+
+
+def export_posterior_draw(
+    state_root: Path, run_name: str, destination: Path, *, draw: int, seed: int | None, stream: int | None
+) -> str:
+    """Write draw ``draw`` of a fit's posterior as a plain adapter, and return which posterior that was.
+
+    Args:
+        state_root: where runs keep their state.
+        run_name: id of the fit, or the end of one.
+        destination: folder that is written.
+        draw: number of the draw.
+        seed: training seed; may be left out where the fit has one.
+        stream: seed of the draws; the training seed by default, as in evaluations.
+
+    Raises:
+        ConfigurationError: if no finished fit, or several, have this name, or the seed is none of its own.
+        StateError: if the posterior is damaged.
+    """
+    from bayesgrid.adapters.draws import export_draw
+
+    fits = {folder.parent.name: folder for folder in sorted(state_root.glob("*/posterior")) if folder.is_dir()}
+    fitting = [name for name in fits if name == run_name or name.endswith(run_name)]
+    if len(fitting) != 1:
+        raise ConfigurationError(
+            "no fit has this id" if not fitting else f"{len(fitting)} fits end with this id",
+            where=str(state_root),
+            given=run_name,
+            allowed="the id of a finished fit, or its end",
+            remedy=did_you_mean(run_name, fits),
+        )
+    seeds = {int(folder.name.removeprefix("seed-")): folder for folder in fits[fitting[0]].glob("seed-*")}
+    if seed is None and len(seeds) == 1:
+        (seed,) = seeds
+    if seed is None or seed not in seeds:
+        raise ConfigurationError(
+            "the fit has several seeds" if seed is None else "the fit has no such seed",
+            where=fitting[0],
+            given=seed,
+            allowed=", ".join(map(str, sorted(seeds))),
+            remedy="name one with --seed",
+        )
+    export_draw(seeds[seed], destination, draw, seed if stream is None else stream)
+    return f"{fitting[0]}, seed {seed}"
 
 
 def _write(table: Table, stem: Path) -> list[Path]:

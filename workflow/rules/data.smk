@@ -1,4 +1,4 @@
-# Data sets: obtained from their sources, checked, and put where runs read them.
+# Data sets and base models: obtained from their sources, checked, and put where runs read them.
 for name in PLAN.datasets():
     version = PLAN.data_version(name)
 
@@ -16,3 +16,21 @@ for name in PLAN.datasets():
             "prepare data set {params.dataset}"
         shell:
             "bayesgrid prepare {params.dataset} > {log} 2>&1"
+
+
+for name, revision in PLAN.models().items():
+
+    rule:
+        name:
+            f"prepare_{name}"
+        output:
+            record=MODEL_ROOT / f"{name}-{revision}" / "model.json",
+        log:
+            f"logs/prepare/{name}-{revision}.log",
+        localrule: True
+        params:
+            model=name,
+        message:
+            "prepare base model {params.model}"
+        shell:
+            "bayesgrid prepare {params.model} > {log} 2>&1"

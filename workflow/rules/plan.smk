@@ -24,6 +24,7 @@ except BayesgridError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 DATA_ROOT = SETTINGS.state_path(Path("")) / "data"
+MODEL_ROOT = SETTINGS.state_path(Path("")) / "models"
 
 SETTINGS_JSON = canonical_json(SETTINGS.model_dump(mode="json"))
 
@@ -68,6 +69,15 @@ def run_data(wildcards):
         ancient(DATA_ROOT / f"{name}-{version}" / "provenance.json")
         for name, version in run.data_versions.items()
     ]
+
+
+def run_model(wildcards):
+    run = planned(wildcards)
+    if run.model_revision is None:
+        return []
+    # As for data: the revision is in the folder's name.
+    folder = MODEL_ROOT / f"{run.spec.model_name()}-{run.model_revision}"
+    return [ancient(folder / "model.json")]
 
 
 def needed_runs(wildcards):

@@ -18,6 +18,7 @@ for study in sorted({run.study for run in PLAN.runs.values()}):
             f"{study}_run"
         input:
             data=run_data,
+            model=run_model,
             needs=needed_runs,
         output:
             **published_files(study),

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from bayesgrid.data.checksums import verify_sha256
 from bayesgrid.data.equal_rows import equal_row_classes
+from bayesgrid.data.prepared_folders import prepared_folder, read_provenance
 from bayesgrid.data.table_files import integers, labels, numbers, read_columns, read_matrix, read_unnamed_columns
 from bayesgrid.errors import DataError
-from bayesgrid.grid.sources import BimodalSineParameters, Loader
+from bayesgrid.grid.sources import BimodalSineParameters
 from bayesgrid.random_streams import random_stream
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 TABLE_FILE = "table.parquet"
-PROVENANCE_FILE = "provenance.json"
 _TARGET = "target"
 _GROUP = "group"
 _TEST_MASKS = "test_masks"
@@ -100,11 +100,6 @@ class RegressionTable:
         return 0 if self.test_masks is None else int(self.test_masks.shape[-1])
 
 
-def prepared_folder(data_root: Path, name: str, data_version: str) -> Path:
-    """Return the folder below ``data_root`` that holds one version of a prepared data set."""
-    return data_root / f"{name}-{data_version}"
-
-
 def read_regression_table(data_root: Path, name: str, data_version: str) -> RegressionTable:
     """Return the prepared data set ``name`` in the version that the catalog entry's ``data_version()`` names.
 
@@ -113,17 +108,8 @@ def read_regression_table(data_root: Path, name: str, data_version: str) -> Regr
     """
     folder = prepared_folder(data_root, name, data_version)
     remedy = f"run `bayesgrid prepare {name}`"
-    try:
-        provenance = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
-        recorded = provenance["parquet_sha256"]
-    except FileNotFoundError:
-        raise DataError(f"data set {name!r} is not prepared", where=str(folder), remedy=remedy) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            "the record of a prepared data set is damaged",
-            where=str(folder / PROVENANCE_FILE),
-            remedy=f"remove the folder and {remedy}",
-        ) from error
+    provenance = read_provenance(folder, name)
+    recorded = provenance["parquet_sha256"]
     verify_sha256(folder / TABLE_FILE, recorded, remedy=f"it was altered; remove the folder and {remedy}")
     stored = pq.read_table(folder / TABLE_FILE)
     feature_names = tuple(column for column in stored.column_names if column not in _RESERVED)
@@ -444,7 +430,7 @@ def _uci_test_masks(files: Mapping[str, Path]) -> RegressionTable:
 
 _FEWEST_COLUMNS = 2
 
-LOADERS: Mapping[Loader, Callable[[Mapping[str, Path]], RegressionTable]] = {
+LOADERS: Mapping[str, Callable[[Mapping[str, Path]], RegressionTable]] = {
     "parkinsons": _parkinsons,
     "diamonds": _diamonds,
     "sarcos_subset": _sarcos_subset,

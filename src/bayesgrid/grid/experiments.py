@@ -46,6 +46,17 @@ class TableDefinition(Parameters):
 
     kind: Literal[
         "agent_ranks",
+        "answer_ablation",
+        "answer_by_training_size",
+        "answer_cost",
+        "answer_differences",
+        "answer_draws",
+        "answer_learning_curves",
+        "answer_metrics",
+        "answer_noise",
+        "answer_out_of_distribution",
+        "answer_reliability",
+        "answer_risk_coverage",
         "hyperparameters",
         "labels_to_target",
         "learning_curve_summary",

@@ -4,13 +4,14 @@ A pure function of configuration files; it imports no numerical library and read
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.experiments import FigureDefinition, TableDefinition, expand, load_experiment
 from bayesgrid.grid.identity import canonical_json, identity_record, run_id
+from bayesgrid.grid.model_sources import ModelCatalog, load_model_catalog
 from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
 from bayesgrid.grid.specification import RunSpec
 
@@ -26,6 +27,7 @@ class PlannedRun:
     data_versions: Mapping[str, str]
     needs: Mapping[str, str]
     experiments: tuple[str, ...] = ()
+    model_revision: str | None = None
 
     @property
     def study(self) -> str:
@@ -34,15 +36,16 @@ class PlannedRun:
 
     def job(self) -> str:
         """Return all a job needs to compute the run, as canonical JSON: sparse parameters, versions, needed runs."""
-        return canonical_json(
-            {
-                "run": self.run_id,
-                "study": self.study,
-                "parameters": self.spec.sparse_parameters(),
-                "data_versions": dict(self.data_versions),
-                "needs": dict(self.needs),
-            }
-        )
+        job: dict[str, Any] = {
+            "run": self.run_id,
+            "study": self.study,
+            "parameters": self.spec.sparse_parameters(),
+            "data_versions": dict(self.data_versions),
+            "needs": dict(self.needs),
+        }
+        if self.model_revision is not None:
+            job["model_revision"] = self.model_revision
+        return canonical_json(job)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,11 @@ class Plan:
         """Return the version of a data set that some run reads."""
         return next(run.data_versions[dataset] for run in self.runs.values() if dataset in run.data_versions)
 
+    def models(self) -> dict[str, str]:
+        """Return the base models that some run loads, sorted, with their revisions."""
+        loaded = ((run.spec.model_name(), run.model_revision) for run in self.runs.values())
+        return {name: revision for name, revision in sorted(set(loaded), key=str) if name and revision}
+
     def run(self, name: str) -> PlannedRun:
         """Return the run with id ``name`` or the only one whose id ends with it.
 
@@ -102,19 +110,33 @@ class Plan:
         return fitting[0]
 
 
-def plan_run(spec: RunSpec, catalog: DatasetCatalog) -> dict[str, PlannedRun]:
-    """Return ``spec`` as a planned run, preceded by the runs it needs, by id."""
+def plan_run(spec: RunSpec, catalog: DatasetCatalog, models: ModelCatalog | None = None) -> dict[str, PlannedRun]:
+    """Return ``spec`` as a planned run, preceded by the runs it needs, by id.
+
+    Raises:
+        ConfigurationError: if the base model it names is unknown, or there is no catalog of models.
+    """
     planned: dict[str, PlannedRun] = {}
     needs: dict[str, str] = {}
     for role, needed in spec.needs().items():
-        below = plan_run(needed, catalog)
+        below = plan_run(needed, catalog, models)
         planned.update(below)
         needs[role] = list(below)[-1]
     data_versions = {name: catalog.entry(name).data_version() for name in spec.dataset_names()}
-    record = identity_record(spec, data_versions=data_versions, needs=needs)
+    revision = _model_revision(spec, models)
+    record = identity_record(spec, data_versions=data_versions, model_revision=revision, needs=needs)
     identity = run_id(spec.slug(), record)
-    planned[identity] = PlannedRun(identity, spec, data_versions, needs)
+    planned[identity] = PlannedRun(identity, spec, data_versions, needs, model_revision=revision)
     return planned
+
+
+def _model_revision(spec: RunSpec, models: ModelCatalog | None) -> str | None:
+    name = spec.model_name()
+    if name is None:
+        return None
+    if models is None:
+        raise ConfigurationError("a study loads a base model, but there is no config/models.yaml", given=name)
+    return models.entry(name).revision()
 
 
 def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | None = None) -> Plan:
@@ -129,17 +151,18 @@ def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | Non
         ConfigurationError: at the first fault, naming file, experiment, key, value and what is allowed.
     """
     catalog = load_dataset_catalog(config / "datasets.yaml")
+    models = load_model_catalog(config / "models.yaml") if (config / "models.yaml").is_file() else None
     plan = Plan()
     for name in dict.fromkeys(experiments):
         experiment, path = load_experiment(config, name)
         ids: list[str] = []
         for spec in expand(experiment, path=path, config=config, catalog=catalog):
-            planned = plan_run(spec, catalog)
+            planned = plan_run(spec, catalog, models)
             ids.append(list(planned)[-1])
             for identity, run in planned.items():
                 known = plan.runs.get(identity, run)
                 users = tuple(dict.fromkeys((*known.experiments, name)))
-                plan.runs[identity] = PlannedRun(identity, run.spec, run.data_versions, run.needs, users)
+                plan.runs[identity] = replace(run, experiments=users)
         plan.experiments[name] = tuple(ids)
         plan.titles[name] = experiment.title
         for table, definition in experiment.used_in.tables.items():

@@ -51,7 +51,8 @@ def _ids_after(tokenizer: Any, prompt: str, labels: Sequence[str], where: str) -
     before = _ids(tokenizer, prompt)
     if not before:
         raise DataError("the prompt has no token", where=where, given=repr(prompt))
-    space = "" if prompt[-1:].isspace() or before[-1] in tokenizer.all_special_ids else " "
+    markup = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    space = "" if prompt[-1:].isspace() or before[-1] in markup else " "
     return [_continuation(tokenizer, prompt, before, f"{space}{label}", where) for label in labels]
 
 
@@ -70,7 +71,8 @@ def _continuation(tokenizer: Any, prompt: str, before: list[int], piece: str, wh
             f"the label is {len(tokens)} tokens, not one",
             where=where,
             given=f"{piece!r} -> {tokens}",
-            remedy="choose labels that are single tokens of this model",
+            remedy="choose labels that are single tokens of this model, or the form of prompt 'instruct', whose labels "
+            "have no leading space",
         )
     return after[-1]
 

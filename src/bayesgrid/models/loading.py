@@ -1,10 +1,8 @@
 """A frozen base model: its decoder without the head, the head's weights, and its tokenizer, loaded from one folder."""
 
-import importlib.util
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -12,22 +10,15 @@ from torch import Tensor, nn
 
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.models.model_folder import check_model_folder
+from bayesgrid.models.quantisation import Precision, finish_quantisation, quantisation_configuration, unquantised_type
 from bayesgrid.models.sharded import whole_tensor
 
-__all__ = ["LanguageModel", "Precision", "load_language_model"]
-
-Precision = Literal["float32", "bfloat16", "int8", "nf4"]
-"""How the frozen weights are held: as they are in 32 or 16 bits, or by bitsandbytes in 8 or 4 (Dettmers et al.,
-LLM.int8(), 2022, and QLoRA, 2023)."""
+__all__ = ["LanguageModel", "load_language_model"]
 
 _TEXT_FAMILIES = frozenset(
     {"LlamaConfig", "Qwen2Config", "Qwen3Config", "Gemma2Config", "Gemma3TextConfig"},
 )
 _VISION_FAMILIES = frozenset({"Qwen3VLConfig", "Gemma3Config"})
-_BLOCK = 64
-"""Weights that share one scale in bitsandbytes' 4-bit layers."""
-_KEPT_WHOLE = ("lm_head", "visual", "vision_tower", "multi_modal_projector")
-"""Modules that quantisation leaves alone: the head, of which answers need whole rows, and everything that sees."""
 
 
 @dataclass
@@ -90,7 +81,7 @@ def load_language_model(
     sees = _sees(folder, name)
     model = _load_whole(folder, name, precision, device, sees=sees)
     model.requires_grad_(requires_grad=False)
-    model.eval()
+    model.train(mode=False)
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         raise ConfigurationError("the head of the model has a bias, which is not supported", where=f"model {name!r}")
@@ -138,13 +129,13 @@ def _load_whole(folder: Path, name: str, precision: str, device: torch.device, *
 
     loader: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     quantised = precision in ("int8", "nf4")
-    arguments: dict[str, Any] = {"dtype": _unquantised_type(precision, device)}
+    arguments: dict[str, Any] = {"dtype": unquantised_type(precision, device)}
     if not is_deepspeed_zero3_enabled():  # type: ignore[no-untyped-call]
         arguments["device_map"] = {"": str(device)}
     elif quantised:
         raise ConfigurationError("a base in parts cannot be quantised", where=f"model {name!r}", given=precision)
     if quantised:
-        arguments["quantization_config"] = _quantisation(precision, name, arguments["dtype"])
+        arguments["quantization_config"] = quantisation_configuration(precision, name, arguments["dtype"])
     try:
         model, report = loader.from_pretrained(
             str(folder),
@@ -165,72 +156,8 @@ def _load_whole(folder: Path, name: str, precision: str, device: torch.device, *
                 f"the weights do not fit the configuration: {fault.replace('_', ' ')}", where=str(folder), given=shown
             )
     if quantised:
-        _check_quantised(model, name, precision, device)
+        finish_quantisation(model, name, precision, device)
     return model
-
-
-def _unquantised_type(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "float32" or (precision != "bfloat16" and device.type == "cpu"):
-        return torch.float32
-    return torch.bfloat16
-
-
-def _quantisation(precision: str, name: str, compute: torch.dtype) -> Any:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigurationError(
-            f"precision {precision!r} needs the package bitsandbytes, which is not installed",
-            where=f"model {name!r}",
-            remedy="install it, or choose the precision float32 or bfloat16",
-        )
-    from transformers import BitsAndBytesConfig
-
-    # It logs one line per product whose input is not of 16 bits.
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    kept = [rf".*\b{part}\b" for part in _KEPT_WHOLE]
-    if precision == "int8":
-        return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            load_in_8bit=True, llm_int8_skip_modules=kept
-        )
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=kept,
-    )
-
-
-def _check_quantised(model: nn.Module, name: str, precision: str, device: torch.device) -> None:
-    left = [
-        path
-        for path, module in model.named_modules()
-        if type(module) is nn.Linear and not any(part in _KEPT_WHOLE for part in path.split("."))
-    ]
-    if left:
-        raise ConfigurationError(
-            f"precision {precision!r} does not reach all linear layers of the model",
-            where=f"model {name!r}",
-            given=", ".join(left[:3]),
-            remedy="choose the precision float32 or bfloat16",
-        )
-    ragged = [
-        path
-        for path, module in model.named_modules()
-        if type(module).__name__ == "Linear4bit" and int(module.in_features) % _BLOCK
-    ]
-    if ragged and device.type == "cpu":
-        # bitsandbytes 0.50 scales such weights back wrongly on a CPU, silently: relative error 20 to 60 %, not 9 %.
-        raise ConfigurationError(
-            f"precision {precision!r} needs layers whose number of inputs is a multiple of {_BLOCK} on a CPU",
-            where=f"model {name!r}",
-            given=", ".join(ragged[:3]),
-            remedy="choose another precision, or a GPU",
-        )
-    for module in model.modules():
-        # On processors with 16-bit products bitsandbytes repacks a layer at its first evaluation; from then on the
-        # layer rounds more, passes no gradient on, and needs rows of whole blocks.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -172,7 +172,17 @@ def _own_folder(name: str, source: PathModelSource, mirror: Path | None, supplie
 
 
 def _check_commit(folder: Path, entry: ModelEntry) -> None:
-    """Compare the commit that the hub's client noted beside each file it downloaded, where it did, with the catalog."""
+    """Compare what another preparation, or the hub's client, noted beside the weights, if it did, with the catalog."""
+    record = folder / RECORD_FILE
+    if record.is_file():
+        noted = _noted_revision(record)
+        if noted != entry.revision():
+            raise DataError(
+                "the folder was prepared from another revision of the model",
+                where=str(record),
+                given=noted,
+                allowed=entry.revision(),
+            )
     wanted = entry.weights or next((s.revision for s in entry.sources if isinstance(s, HubModelSource)), None)
     for path in weight_files(folder) if wanted is not None else []:
         note = folder / _HUB_METADATA / f"{path.name}.metadata"
@@ -181,6 +191,14 @@ def _check_commit(folder: Path, entry: ModelEntry) -> None:
             raise DataError(
                 "the folder holds another revision of the model", where=str(path), given=found, allowed=wanted
             )
+
+
+def _noted_revision(record: Path) -> object:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StateError("the record of the model is damaged", where=str(record)) from error
+    return content.get("revision") if isinstance(content, dict) else None
 
 
 def _check_unchanged(folder: Path, record_file: Path) -> None:

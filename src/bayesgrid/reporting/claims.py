@@ -8,10 +8,12 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.parameters import Parameters, flatten, validate_parameters
+from bayesgrid.grid.parameters import Parameters, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
+from bayesgrid.reporting.answer_comparisons import AnswerComparison, has_settings, judge_answers
+from bayesgrid.reporting.answer_evidence import AnswerEvidence
 from bayesgrid.reporting.collect import RunRecord, buys_no_labels, collect_rounds
-from bayesgrid.reporting.comparisons import Comparison, Rounds, Undecidable, judge
+from bayesgrid.reporting.comparisons import Comparison, Measurement, Rounds, Undecidable, judge
 from bayesgrid.reporting.table import MINUS, Cell, Section, Table
 
 __all__ = ["Claim", "ClaimTest", "claims_table", "evaluate_claims", "load_claims"]
@@ -72,7 +74,7 @@ class Claim(Parameters):
     ``expectation`` what this project expects of its own recipe and nobody published."""
     published: dict[str, float] = {}
     """The published numbers by what they are of."""
-    comparison: Comparison
+    comparison: Annotated[Comparison | AnswerComparison, Field(discriminator="kind")]
     """The test."""
     tests: Annotated[tuple[ClaimTest, ...], Field(min_length=1)]
     """The experiments that put it to the test; each gets a verdict of its own."""
@@ -115,7 +117,8 @@ def evaluate_claims(claims: Sequence[Claim], runs: Sequence[RunRecord]) -> pd.Da
         ConfigurationError: if a test selects runs with different hyperparameters, which ``where`` should tell apart.
         StateError: if a result file is missing or damaged.
     """
-    rows = [_evaluate(claim, test, runs) for claim in claims for test in claim.tests]
+    evidence = AnswerEvidence()
+    rows = [_evaluate(claim, test, runs, evidence) for claim in claims for test in claim.tests]
     types = {"seeds": "Int64", "estimate": "float64", "lower": "float64", "upper": "float64"}
     return pd.DataFrame(rows, columns=_COLUMNS).astype(types)
 
@@ -145,7 +148,8 @@ def claims_table(evaluated: pd.DataFrame) -> Table:
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if verdict in counts.index)
     notes = (
         f"{summary}.",
-        "Reproduced: the 95 % interval over seeds, paired by seed, excludes the opposite of the claim. "
+        "Reproduced: the 95 % interval over seeds, paired by seed, excludes the opposite of the claim; that of answers "
+        "is over seeds and questions, paired by both. "
         "Within interval: the interval holds both the claim and its opposite, so these runs do not decide. "
         "Not reproduced: the interval excludes the claim. "
         "Each verdict stands alone: at this level one in twenty true nulls is excluded by chance.",
@@ -162,9 +166,9 @@ def claims_table(evaluated: pd.DataFrame) -> Table:
     )
 
 
-def _evaluate(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> dict[str, Any]:
+def _evaluate(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord], evidence: AnswerEvidence) -> dict[str, Any]:
     try:
-        result = judge(claim.comparison, _rounds(claim, test, runs))
+        result = _judged(claim, test, runs, evidence)
         found: dict[str, Any] = {
             "verdict": result.verdict,
             "finding": result.finding,
@@ -189,20 +193,22 @@ def _evaluate(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> dict[
     }
 
 
-def _rounds(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> Rounds:
-    own = [
-        run
-        for run in runs
-        if run.study == claim.study
-        and test.experiment in run.experiments
-        and not buys_no_labels(run)
-        and run.spec.get("architecture") == claim.comparison.architecture
-        and all(flatten(run.spec).get(key) == value for key, value in test.where.items())
-    ]
-    if not any(test.experiment in run.experiments for run in runs):
+def _judged(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord], evidence: AnswerEvidence) -> Measurement:
+    planned = [run for run in runs if test.experiment in run.experiments]
+    if not planned:
         raise Undecidable("no run of the experiment is planned")
+    own = [run for run in planned if run.study == claim.study and has_settings(run, test.where)]
+    if isinstance(claim.comparison, AnswerComparison):
+        return judge_answers(claim.comparison, own, evidence)
+    return judge(
+        claim.comparison, _rounds(claim.comparison, own, f"claim {claim.name!r}, experiment {test.experiment!r}")
+    )
+
+
+def _rounds(comparison: Comparison, runs: Sequence[RunRecord], where: str) -> Rounds:
+    own = [run for run in runs if run.spec.get("architecture") == comparison.architecture and not buys_no_labels(run)]
     rounds: dict[tuple[str, str], pd.DataFrame] = {}
-    for dataset, agent in claim.comparison.cells():
+    for dataset, agent in comparison.cells():
         cell = [run for run in own if run.spec.get("dataset") == dataset and run.spec.get("agent") == agent]
         if not cell:
             raise Undecidable(f"no such run of {agent} on {dataset} in the experiment")
@@ -213,8 +219,8 @@ def _rounds(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord]) -> Rounds:
         kinds = frame[["query_size", "variant"]].drop_duplicates()
         if len(kinds) > 1:
             raise ConfigurationError(
-                f"the test of claim {claim.name!r} selects runs with different hyperparameters",
-                where=f"experiment {test.experiment!r}",
+                "the test of a claim selects runs with different hyperparameters",
+                where=where,
                 given="; ".join(f"query size {row.query_size} {row.variant}".strip() for row in kinds.itertuples()),
                 remedy="tell them apart with `where`, such as {labels.query_size: 50}",
             )

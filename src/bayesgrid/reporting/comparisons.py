@@ -2,9 +2,10 @@
 
 A comparison names data set, architecture, agents and metric; :func:`judge` reads the answer off learning curves. All
 metrics are lower-is-better. Differences are paired by seed, and intervals are 95 % Student-t intervals over seeds.
+Comparisons of answered questions are in :mod:`bayesgrid.reporting.answer_comparisons`; the verdicts are the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Literal, TypeAlias
@@ -33,7 +34,11 @@ __all__ = [
     "Undecidable",
     "Value",
     "Verdict",
+    "interval_text",
     "judge",
+    "verdict_below",
+    "verdict_of_value",
+    "worst_verdict",
 ]
 
 Verdict: TypeAlias = Literal["reproduced", "within interval", "not reproduced", "not run"]
@@ -205,10 +210,7 @@ class BestRank(Parameters):
         return tuple((dataset, agent) for dataset in self.datasets for agent in (self.agent, *self.others))
 
 
-Comparison: TypeAlias = Annotated[
-    Ordering | Value | Change | Equal | SameRanking | ScoreBound | IsotonicViolation | BestRank,
-    Field(discriminator="kind"),
-]
+Comparison: TypeAlias = Ordering | Value | Change | Equal | SameRanking | ScoreBound | IsotonicViolation | BestRank
 
 
 @dataclass(frozen=True)
@@ -252,24 +254,45 @@ def judge(comparison: Comparison, rounds: Rounds) -> Measurement:
             return _judge_best_rank(comparison, rounds)
 
 
+def verdict_below(interval: Interval, limit: float) -> Verdict:
+    """Return whether a quantity is below ``limit``: all of its interval, a part of it, or none."""
+    if interval.upper < limit:
+        return "reproduced"
+    return "within interval" if interval.lower < limit else "not reproduced"
+
+
+def verdict_of_value(interval: Interval, number: float, tolerance: float) -> Verdict:
+    """Return whether a mean is ``number`` up to ``tolerance``, or its interval, widened by the tolerance, holds it."""
+    if abs(interval.estimate - number) <= tolerance:
+        return "reproduced"
+    holds = interval.lower - tolerance <= number <= interval.upper + tolerance
+    return "within interval" if holds else "not reproduced"
+
+
+def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict of a claim with several parts: that of the part which does worst."""
+    order: tuple[Verdict, ...] = ("not reproduced", "within interval")
+    return next((verdict for verdict in order if verdict in verdicts), "reproduced")
+
+
+def interval_text(interval: Interval) -> str:
+    """Return the estimate with its interval as findings print them."""
+    return f"{interval.estimate:.4g} [{interval.lower:.4g}, {interval.upper:.4g}]"
+
+
 def _judge_ordering(claim: Ordering, rounds: Rounds) -> Measurement:
     lower, higher = _aligned(rounds, claim.cells(), [claim.metric])
     difference = lower.quantity(claim.quantity, claim.metric) - higher.quantity(claim.quantity, claim.metric)
     interval = interval_over_seeds(difference)
-    verdict = _side(interval, below=-claim.margin)
-    return Measurement(verdict, f"difference {_text(interval)}", interval, difference.size)
+    verdict = verdict_below(interval, -claim.margin)
+    return Measurement(verdict, f"difference {interval_text(interval)}", interval, difference.size)
 
 
 def _judge_value(claim: Value, rounds: Rounds) -> Measurement:
     (curves,) = _aligned(rounds, claim.cells(), [claim.metric])
     interval = interval_over_seeds(curves.quantity(claim.quantity, claim.metric))
-    if abs(interval.estimate - claim.number) <= claim.tolerance:
-        verdict: Verdict = "reproduced"
-    elif interval.lower - claim.tolerance <= claim.number <= interval.upper + claim.tolerance:
-        verdict = "within interval"
-    else:
-        verdict = "not reproduced"
-    return Measurement(verdict, f"mean {_text(interval)}", interval, len(curves.seeds))
+    verdict = verdict_of_value(interval, claim.number, claim.tolerance)
+    return Measurement(verdict, f"mean {interval_text(interval)}", interval, len(curves.seeds))
 
 
 def _judge_change(claim: Change, rounds: Rounds) -> Measurement:
@@ -285,8 +308,8 @@ def _judge_change(claim: Change, rounds: Rounds) -> Measurement:
     interval = interval_over_seeds(change)
     rising = claim.direction == "rises"
     judged = Interval(-interval.estimate, -interval.upper, -interval.lower) if rising else interval
-    finding = f"change from {curves.labelled[start]} to {curves.labelled[end]} labels {_text(interval)}"
-    return Measurement(_side(judged, below=0.0), finding, interval, change.size)
+    finding = f"change from {curves.labelled[start]} to {curves.labelled[end]} labels {interval_text(interval)}"
+    return Measurement(verdict_below(judged, 0.0), finding, interval, change.size)
 
 
 def _judge_equal(claim: Equal, rounds: Rounds) -> Measurement:
@@ -352,9 +375,9 @@ def _judge_score_bound(claim: ScoreBound, rounds: Rounds) -> Measurement:
 def _judge_isotonic_violation(claim: IsotonicViolation, rounds: Rounds) -> Measurement:
     aligned = _aligned(rounds, claim.cells(), [claim.metric], same_labels=False)
     rises = [interval_over_seeds(isotonic_violation_by_seed(curves.by_metric[claim.metric])) for curves in aligned]
-    verdict = _all_sides(rises, below=claim.bound)
+    verdict = worst_verdict([verdict_below(rise, claim.bound) for rise in rises])
     worst = max(range(len(rises)), key=lambda position: rises[position].estimate)
-    finding = f"largest rise {_text(rises[worst])}, of {claim.agents[worst]}"
+    finding = f"largest rise {interval_text(rises[worst])}, of {claim.agents[worst]}"
     return Measurement(verdict, finding, rises[worst], len(aligned[0].seeds))
 
 
@@ -368,8 +391,8 @@ def _judge_best_rank(claim: BestRank, rounds: Rounds) -> Measurement:
     gaps = [interval_over_seeds(ranks[0] - ranks[position]) for position in range(1, len(agents))]
     # The rival that comes closest decides.
     closest = max(range(len(gaps)), key=lambda position: gaps[position].estimate)
-    verdict = _all_sides(gaps, below=0.0)
-    rival = f"difference to {claim.others[closest]} {_text(gaps[closest])}"
+    verdict = worst_verdict([verdict_below(gap, 0.0) for gap in gaps])
+    rival = f"difference to {claim.others[closest]} {interval_text(gaps[closest])}"
     finding = f"mean rank {ranks[0].mean():.2f} of {len(agents)}; {rival}"
     return Measurement(verdict, finding, gaps[closest], ranks.shape[1])
 
@@ -394,20 +417,3 @@ def _recorded(curves: AgentCurves, labelled: int | str) -> int:
     if labelled not in curves.labelled:
         raise Undecidable(f"{labelled} labels were not recorded ({curves.labelled[0]} to {curves.labelled[-1]})")
     return curves.labelled.index(int(labelled))
-
-
-def _side(interval: Interval, *, below: float) -> Verdict:
-    if interval.upper < below:
-        return "reproduced"
-    return "within interval" if interval.lower < below else "not reproduced"
-
-
-def _all_sides(intervals: list[Interval], *, below: float) -> Verdict:
-    verdicts = [_side(interval, below=below) for interval in intervals]
-    if "not reproduced" in verdicts:
-        return "not reproduced"
-    return "within interval" if "within interval" in verdicts else "reproduced"
-
-
-def _text(interval: Interval) -> str:
-    return f"{interval.estimate:.4g} [{interval.lower:.4g}, {interval.upper:.4g}]"

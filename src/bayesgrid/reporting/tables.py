@@ -5,6 +5,15 @@ from typing import Any, TypeAlias
 
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.reporting.agent_rank_tables import agent_ranks
+from bayesgrid.reporting.answer_ablation_tables import answer_ablation_table
+from bayesgrid.reporting.answer_cost_tables import answer_cost_table
+from bayesgrid.reporting.answer_draws_tables import answer_draws_table
+from bayesgrid.reporting.answer_learning_curve_tables import answer_learning_curves_table
+from bayesgrid.reporting.answer_metrics_tables import answer_differences_table, answer_metrics_table
+from bayesgrid.reporting.answer_noise_tables import answer_noise_table
+from bayesgrid.reporting.answer_out_of_distribution_tables import answer_out_of_distribution_table
+from bayesgrid.reporting.answer_reliability_tables import answer_reliability_table, answer_risk_coverage_table
+from bayesgrid.reporting.answer_training_size_tables import answer_by_training_size_table
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.hyperparameter_tables import hyperparameter_table
 from bayesgrid.reporting.labels_to_target_tables import labels_to_target_table
@@ -24,6 +33,17 @@ TableBuilder: TypeAlias = Callable[[Sequence[RunRecord], Mapping[str, Any]], Tab
 
 _KINDS: dict[str, TableBuilder] = {
     "agent_ranks": agent_ranks,
+    "answer_ablation": answer_ablation_table,
+    "answer_by_training_size": answer_by_training_size_table,
+    "answer_cost": answer_cost_table,
+    "answer_differences": answer_differences_table,
+    "answer_draws": answer_draws_table,
+    "answer_learning_curves": answer_learning_curves_table,
+    "answer_metrics": answer_metrics_table,
+    "answer_noise": answer_noise_table,
+    "answer_out_of_distribution": answer_out_of_distribution_table,
+    "answer_reliability": answer_reliability_table,
+    "answer_risk_coverage": answer_risk_coverage_table,
     "hyperparameters": hyperparameter_table,
     "labels_to_target": labels_to_target_table,
     "learning_curve_summary": learning_curve_summary,
@@ -50,7 +70,7 @@ def build_table(kind: str, runs: Sequence[RunRecord], options: Mapping[str, Any]
         runs: in the order in which a reader should meet them.
         options: of kinds that compare agents ``reference_agent`` (default ``random``), the one that differences are
             taken to; of ``agent_ranks`` also ``rope``, the half width of practical equivalence in standard deviations
-            over seeds.
+            over seeds. Of kinds about answers see their modules.
 
     Raises:
         ConfigurationError: for an unknown kind or option.

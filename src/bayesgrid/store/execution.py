@@ -64,6 +64,12 @@ class RunInputs:
     """Version of each data set the run reads; part of the folder name under ``data``."""
     needs: Mapping[str, Path] = field(default_factory=dict)
     """Finished state folders of the runs it builds on, by role."""
+    model: Path | None = None
+    """Folder of the prepared base model, if the study loads one."""
+    model_revision: str | None = None
+    """Its revision, part of the run's identity."""
+    cache: Path | None = None
+    """Folder for what can be computed again at any time; anything in it may be deleted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ class RunContext:
     checkpoints: CheckpointStore
     report_progress: Callable[[str, int, int], None] = lambda _description, _completed, _total: None
     _stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stopping(self) -> bool:
+        """Return whether SIGTERM came, so that a checkpoint is due."""
+        return self._stopping.is_set()
 
     def raise_if_stopping(self) -> None:
         """Raise Preempted if SIGTERM came; to be called right after a checkpoint.

@@ -14,7 +14,7 @@ from scipy.io import savemat
 from bayesgrid.data.prepare import prepare_dataset
 from bayesgrid.data.regression_tables import LOADERS, read_regression_table, table_digest
 from bayesgrid.errors import ConfigurationError, DataError
-from bayesgrid.grid.sources import DatasetEntry
+from bayesgrid.grid.sources import RegressionTableEntry
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def diamonds_entry(diamonds_csv):
                 },
             ],
         }
-        return DatasetEntry.model_validate_json(json.dumps({**values, **changes}))
+        return RegressionTableEntry.model_validate_json(json.dumps({**values, **changes}))
 
     return entry, content
 
@@ -62,7 +62,7 @@ def full_mirror(tmp_path, diamonds_entry):
 
 
 def user_entry(sha256=None, rows=700):
-    return DatasetEntry.model_validate_json(
+    return RegressionTableEntry.model_validate_json(
         json.dumps(
             {
                 "kind": "regression_table",
@@ -188,8 +188,8 @@ def test_of_processes_that_prepare_at_once_one_does_and_all_agree(diamonds_entry
     make, _ = diamonds_entry
     program = (
         "import logging, sys, time; from pathlib import Path; logging.basicConfig(level=logging.INFO); "
-        "from bayesgrid.data.prepare import prepare_dataset; from bayesgrid.grid.sources import DatasetEntry; "
-        "entry = DatasetEntry.model_validate_json(sys.argv[1]); Path(sys.argv[4]).touch(); "
+        "from bayesgrid.data.prepare import prepare_dataset; from bayesgrid.grid.sources import RegressionTableEntry; "
+        "entry = RegressionTableEntry.model_validate_json(sys.argv[1]); Path(sys.argv[4]).touch(); "
         "go = Path(sys.argv[2]).parent / 'go'\nwhile not go.exists(): time.sleep(0.001)\n"
         "made = prepare_dataset('five', entry, Path(sys.argv[2]), mirror=Path(sys.argv[3])); "
         "print(made.provenance['parquet_sha256'])"
@@ -252,7 +252,7 @@ def test_several_user_files_need_a_folder(tmp_path):
         "loader": "superconductors_uci",
         "files": {"table": {"name": "train.csv"}, "materials": {"name": "unique_m.csv"}},
     }
-    entry = DatasetEntry.model_validate_json(json.dumps(values))
+    entry = RegressionTableEntry.model_validate_json(json.dumps(values))
     (tmp_path / "train.csv").write_text("a\n")
     with pytest.raises(DataError, match=r"supply the folder.*train.csv, unique_m.csv"):
         prepare_dataset("arm", entry, tmp_path / "data", user_files={"arm": tmp_path / "train.csv"})
@@ -269,8 +269,7 @@ def test_hub_source_without_its_client_or_network_leaves_the_turn_to_the_next(
         "loader": "diamonds",
         "repo": "nobody/diamonds",
         "revision": "0" * 40,
-        "file": "d.csv",
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "files": {"table": {"path": "d.csv", "sha256": hashlib.sha256(content).hexdigest()}},
     }
     entry = make(sources=[hub, sources[0]])
     prepared = prepare_dataset("five", entry, tmp_path / "data", mirror=full_mirror)
@@ -312,7 +311,7 @@ def folds_entry(uci_folder, tmp_path):
                 },
             ],
         }
-        return DatasetEntry.model_validate_json(json.dumps({**values, **changes}))
+        return RegressionTableEntry.model_validate_json(json.dumps({**values, **changes}))
 
     return entry, files, masks
 
@@ -379,7 +378,7 @@ def test_prepared_data_of_before_published_splits_were_kept_is_read_on(tmp_path)
 
 
 def test_bimodal_sine_is_prepared_without_any_source_file(tmp_path):
-    entry = DatasetEntry.model_validate_json(
+    entry = RegressionTableEntry.model_validate_json(
         json.dumps(
             {
                 "kind": "regression_table",

@@ -3,8 +3,12 @@ from typing import get_args
 
 import pytest
 
+from bayesgrid.data.prompt_templates import TEMPLATES
+from bayesgrid.data.question_generators import GENERATORS
+from bayesgrid.data.question_loaders import QUESTION_LOADERS
 from bayesgrid.data.regression_tables import LOADERS
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.question_sets import PromptTemplate, QuestionGenerator, QuestionLoader
 from bayesgrid.grid.sources import Loader, MirrorSource, WheelSource, load_dataset_catalog
 
 CATALOG = Path(__file__).parents[3] / "config" / "datasets.yaml"
@@ -227,8 +231,123 @@ def test_loader_names_of_the_catalog_are_the_loaders_that_exist():
     assert set(get_args(Loader)) == set(LOADERS)
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(QuestionLoader, QUESTION_LOADERS), (QuestionGenerator, GENERATORS), (PromptTemplate, TEMPLATES)],
+)
+def test_names_that_a_question_set_may_use_are_those_that_exist(names, found):
+    assert set(get_args(names)) == set(found)
+
+
+QUESTIONS = f"""
+quiz:
+  kind: choice_questions
+  label: quiz
+  version: 1
+  licence: MIT
+  citation: nobody
+  labels: [A, B, C]
+  template: lettered_choices
+  splits: {{train: 5, test: 2}}
+  sources:
+    - kind: mirror
+      loader: arc
+      files: {{train: {{path: q/train.jsonl, sha256: {SHA}}}, test: {{path: q/test.jsonl, sha256: {SHA}}}}}
+"""
+PINNED = QUESTIONS.replace("  sources:", f"  questions_sha256: {SHA}\n  sources:")
+
+
+def test_a_data_set_is_asked_for_by_its_kind(catalog_file):
+    catalog = load_dataset_catalog(catalog_file(ENTRY + QUESTIONS))
+    assert catalog.choice_questions("quiz").splits == {"train": 5, "test": 2}
+    assert catalog.regression_table("toy").rows == 10
+    assert set(catalog.regression_tables()) == {"toy"}
+    assert set(catalog.choice_question_sets()) == {"quiz"}
+    with pytest.raises(ConfigurationError, match=r"'toy' is not a set of questions.*kind: regression_table.*quiz"):
+        catalog.choice_questions("toy")
+    with pytest.raises(ConfigurationError, match=r"'quiz' is not a regression table.*kind: choice_questions.*toy"):
+        catalog.regression_table("quiz")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moves"),
+    [
+        ("label: quiz", "label: other", False),
+        ("q/train.jsonl", "moved/train.jsonl", False),
+        ("licence: MIT", "licence: CC0", False),
+        ("version: 1", "version: 2", True),
+        ("[A, B, C]", "[A, B, C, D]", True),
+        ("lettered_choices", "image_letter", True),
+        (f"questions_sha256: {SHA}", f"questions_sha256: {OTHER_SHA}", True),
+    ],
+)
+def test_version_of_pinned_questions_depends_on_what_is_asked_and_how(catalog_file, old, new, moves):
+    assert old in PINNED
+    before, after = (
+        load_dataset_catalog(catalog_file(text)).entry("quiz").data_version()
+        for text in (PINNED, PINNED.replace(old, new, 1))
+    )
+    assert (before != after) == moves
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(SHA, OTHER_SHA), ("train: 5", "train: 6"), ("splits:", "image_noise: 4\n  splits:")]
+)
+def test_version_of_unpinned_questions_depends_on_their_source(catalog_file, old, new):
+    before, after = (
+        load_dataset_catalog(catalog_file(text)).entry("quiz").data_version()
+        for text in (QUESTIONS, QUESTIONS.replace(old, new, 1))
+    )
+    assert before != after
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kind: choice_questions", "kind: choice_question", ["'kind'", "did you mean 'choice_questions'"]),
+        ("kind: mirror", "kind: wheel", ["source 1", "'wheel'", "mirror, hub, file, generator"]),
+        ("loader: arc", "loader: diamonds", ["'diamonds' reads another kind"]),
+        ("[A, B, C]", "[A, A]", ["labels must be different"]),
+        ("[A, B, C]", "[A]", ["labels"]),
+        ("train: 5", "training: 5", ["training"]),
+        ("lettered_choices", "lettered_choice", ["template", "did you mean 'lettered_choices'"]),
+        ("train: 5", "train: 0", ["splits"]),
+    ],
+)
+def test_faults_of_question_sets_are_named(catalog_file, old, new, words):
+    assert old in QUESTIONS
+    with pytest.raises(ConfigurationError) as caught:
+        load_dataset_catalog(catalog_file(QUESTIONS.replace(old, new, 1)))
+    for word in ["'quiz'", *words]:
+        assert word in str(caught.value)
+
+
+def test_sources_of_questions_that_are_not_pinned_must_be_read_alike(catalog_file):
+    other = """    - kind: file
+      loader: arc
+      files: {train: {name: a.jsonl}, test: {name: b.jsonl}}
+"""
+    load_dataset_catalog(catalog_file(QUESTIONS + other))
+    for old, new in [("loader: arc", "loader: mmlu"), ("{train: {name: a.jsonl}, ", "{")]:
+        with pytest.raises(ConfigurationError, match="several sources needs 'questions_sha256'"):
+            load_dataset_catalog(catalog_file(QUESTIONS + other.replace(old, new)))
+    with pytest.raises(ConfigurationError, match="splits of known size"):
+        load_dataset_catalog(catalog_file(PINNED.replace("train: 5", "train: null")))
+
+
+def test_blocks_of_seeds_of_clean_sets_are_disjoint_and_those_of_leaked_sets_overlap():
+    sets = load_dataset_catalog(CATALOG).choice_question_sets()
+    generated = {name: entry for name, entry in sets.items() if entry.sources[0].kind == "generator"}
+    for name, entry in generated.items():
+        ranges = [range(first, first + size) for _, size, first in entry.sources[0].parameters.blocks()]
+        overlaps = any(set(a) & set(b) for i, a in enumerate(ranges) for b in ranges[:i])
+        assert overlaps == name.endswith("_leaked"), name
+        assert entry.questions_sha256 is not None
+    assert sum(name.endswith("_leaked") for name in generated) == 2
+
+
 def test_every_data_set_smaller_than_the_published_one_says_so_in_its_label():
-    for name, entry in load_dataset_catalog(CATALOG).entries.items():
+    for name, entry in load_dataset_catalog(CATALOG).regression_tables().items():
         if entry.published_rows is not None and entry.rows != entry.published_rows:
             assert f"{entry.rows:,} of {entry.published_rows:,} rows" in entry.label, name
 
@@ -260,4 +379,51 @@ VERSIONS = {
     "pol": "v1-02ddcaea4bf2",
     "skillcraft": "v1-a07ae4f4a092",
     "sml": "v1-c3e2f5e72c1c",
+    "arc_easy": "v1-6e45951a6379",
+    "arc_challenge": "v1-8232d7f532d1",
+    "openbookqa": "v1-6952a5de31a9",
+    "mmlu_college_biology": "v1-0c7105bcfdb6",
+    "mmlu_college_chemistry": "v1-d662b573e580",
+    "mmlu_college_computer_science": "v1-c68ec0879215",
+    "mmlu_college_mathematics": "v1-d1d2dcee7e73",
+    "mmlu_college_physics": "v1-7ec00c223fb6",
+    "mmlu_anatomy": "v1-318060810658",
+    "mmlu_high_school_physics": "v1-93c0ae144d4c",
+    "mmlu_high_school_chemistry": "v1-7cd98c61ad14",
+    "mmlu_machine_learning": "v1-14d9d36eaaf0",
+    "circuit_logic": "v1-a32e2a09967a",
+    "circuit_logic_small": "v1-261dcfc0e20a",
+    "circuit_logic_leaked": "v1-9c86e704e988",
+    "expression_logic": "v1-cf90655eab01",
+    "expression_logic_small": "v1-0f0f2a7acf29",
+    "expression_logic_leaked": "v1-d97446df95db",
+    "symbolic_regression_plots_small": "v1-386d9a952b6d",
+    "symbolic_regression_plots": "v1-f1128b9b412d",
+    "arc_easy_official": "v1-14063104d532",
+    "arc_challenge_official": "v1-336280fecbf8",
+    "openbookqa_official": "v1-b71696d1ba23",
+    "winogrande_xs": "v1-0b6fb8cb6360",
+    "winogrande_s": "v1-543e898cc3b7",
+    "winogrande_m": "v1-9617818a2ccf",
+    "winogrande_l": "v1-b203c9d8f093",
+    "boolq": "v1-20e000af2548",
+    "mmlu_redux_college_biology": "v1-643c6f8d98fe",
+    "mmlu_redux_college_chemistry": "v1-a2927a161f68",
+    "mmlu_redux_college_computer_science": "v1-b6336ddf9ff9",
+    "mmlu_redux_college_mathematics": "v1-5c698cbe9ab3",
+    "mmlu_redux_college_physics": "v1-46983152a961",
+    "mmlu_redux_machine_learning": "v1-0c9515f807a4",
+    "mmlu_pro": "v1-68faa544e979",
+    "slake": "v1-3746682a48b9",
+    "noisy_slake_1": "v1-b60cdf4a616e",
+    "noisy_slake_2": "v1-7a8b2d04accb",
+    "noisy_slake_4": "v1-0273e9df6faa",
+    "noisy_slake_8": "v1-0f0cc5138dd1",
+    "noisy_slake_16": "v1-98f8c418bb31",
+    "noisy_slake_32": "v1-42f8f535514f",
+    "noisy_slake_64": "v1-ab2769eda1fa",
+    "noisy_slake_128": "v1-85f3f3e54226",
+    "mmstar": "v1-14448b5f8b8b",
+    "mathverse": "v1-a2cd27f1464b",
+    "mnist": "v1-58a3583b42e0",
 }

@@ -189,6 +189,14 @@ def test_commit_that_the_hub_client_noted_is_compared_with_the_catalog(own_copy,
         assert prepare_model(*arguments, user_files={"tiny": mine}) == mine
 
 
+def test_folder_that_was_prepared_elsewhere_serves_its_own_revision_only(wheel_source, tmp_path):
+    elsewhere = prepare_model("tiny", entry(wheel_source), tmp_path / "elsewhere")
+    supplied = {"tiny": elsewhere}
+    assert prepare_model("tiny", entry(PATH, wheel_source), tmp_path / "here", user_files=supplied) == elsewhere
+    with pytest.raises(DataError, match="prepared from another revision"):
+        prepare_model("tiny", entry(PATH, wheel_source, version=2), tmp_path / "here", user_files=supplied)
+
+
 def test_folder_for_a_model_that_takes_none_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigurationError, match="no source of kind 'path'"):
         prepare_model("tiny", entry(HUB), tmp_path, user_files={"tiny": tmp_path})

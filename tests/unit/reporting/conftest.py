@@ -4,14 +4,24 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session")
-def synthetic():
-    """The module that makes run folders; tests are imported by path, so it is too."""
-    path = Path(__file__).with_name("synthetic_runs.py")
-    specification = importlib.util.spec_from_file_location("synthetic_runs", path)
+def loaded(name):
+    """Return a module beside this one; tests are imported by path, so it is too."""
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """The module that makes run folders."""
+    return loaded("synthetic_runs")
+
+
+@pytest.fixture(scope="session")
+def answers():
+    """The module that makes run folders with predicted answers."""
+    return loaded("synthetic_answers")
 
 
 @pytest.fixture

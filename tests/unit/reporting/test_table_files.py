@@ -152,7 +152,7 @@ def latex_faults(text):
 
 
 @pytest.fixture(scope="module")
-def every_kind(synthetic, tmp_path_factory):
+def every_kind(synthetic, answers, tmp_path_factory):
     """A table of every kind, over runs with names and numbers of all sorts."""
     root = tmp_path_factory.mktemp("kinds")
     runs = [
@@ -164,7 +164,17 @@ def every_kind(synthetic, tmp_path_factory):
         for agent in ("random", "coreset", "balsa_kl_pairs")
     ]
     runs.append(synthetic.make_run(root, mode="corrected", early_stopping="last_weights", initial=3760, budget=0))
-    return {kind: build_table(kind, runs) for kind in KINDS}
+    questions = [
+        answers.make_answers(
+            root, method=method, dataset="slake", evaluation=evaluation, settings=settings, seeds=seeds
+        )
+        for method, seeds in (("mle", range(2)), ("blob", range(3)))
+        for evaluation in ("", "noisy_slake_8")
+        for settings in (None, {"variational.kl_direction": "prior_to_posterior"})
+    ]
+    rounds = [answers.make_rounds(root, acquisition=name) for name in ("random", "bald")]
+    own = {kind: questions for kind in KINDS if kind.startswith("answer_")} | {"answer_learning_curves": rounds}
+    return {kind: build_table(kind, own.get(kind, runs)) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)

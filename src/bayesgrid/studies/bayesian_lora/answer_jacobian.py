@@ -59,7 +59,7 @@ def answer_jacobian(
 def jacobian_blocks(
     adapted: AdaptedModel, task: AnswerTask, weights: AdapterWeights, scope: Scope, *, questions: int
 ) -> Iterator[tuple[np.ndarray, Tensor, dict[str, Tensor]]]:
-    """Yield positions of about ``questions`` questions, their logits and their Jacobian by layer, until all are done."""
+    """Yield positions of about ``questions`` questions, their logits and Jacobian by layer, until all are done."""
     rows: list[np.ndarray] = []
     logits: list[Tensor] = []
     blocks: list[dict[str, Tensor]] = []

@@ -17,6 +17,7 @@ from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model
 from bayesgrid.studies.bayesian_lora.answer_metrics import DrawnAnswers, answer_metrics
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
+from bayesgrid.studies.bayesian_lora.fit_health import fit_health
 from bayesgrid.studies.bayesian_lora.fit_spec import PARENTS, FitSpec
 from bayesgrid.studies.bayesian_lora.methods import posterior_fit, trained_method
 from bayesgrid.studies.bayesian_lora.prediction import predict, prediction_frame
@@ -75,11 +76,12 @@ def _train(
     method = kind(spec, adapted.stack, kind.slots_of(spec), len(learnt.training))
     history = train(spec, method, adapted, learnt.training, learnt.validation, context)
     members = len(method.slots) // len(spec.seeds)
-    widths = method.measured()
+    widths = {**method.measured(), **fit_health(method, history.losses, history.stopped_at, learnt.training)}
     measured: dict[int, Mapping[str, float]] = {}
     for position, seed in enumerate(spec.seeds):
         own = slice(position * members, (position + 1) * members)
         values = {name: float(value[own].double().mean()) for name, value in widths.items()}
+        values["collapsed"] = float(widths["collapsed"][own].max())
         measured[seed] = {**_of_history(history, own), **values}
         _write(spec, seed, method.posterior(position), adapted, learnt.training, context, None)
     for layer in adapted.stack.layers.values():
@@ -89,8 +91,10 @@ def _train(
 
 def _of_history(history: TrainingHistory, own: slice) -> dict[str, float]:
     losses = history.losses[:, own]
+    # A slot that stopped early has its last steps before the end.
+    last = [column[np.isfinite(column)][-_LAST_STEPS:].mean() for column in losses.T]
     return {
-        "nll": float(np.nanmean(losses[-_LAST_STEPS:])) if np.isfinite(losses[-_LAST_STEPS:]).any() else float("inf"),
+        "nll": float(np.mean(last)),
         "first_nll": float(np.nanmean(losses[:_LAST_STEPS])),
         "stopped_at": float(history.stopped_at[own].mean()),
     }

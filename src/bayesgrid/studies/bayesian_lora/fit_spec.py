@@ -297,13 +297,13 @@ class FitSpec(RunSpec):
         return "-".join([*parts, seed_slug(self.seeds)])
 
     def departures(self) -> tuple[str, ...]:
-        """Return what a variational method does otherwise than its mode, as the values of the keys."""
+        """Return what a variational method does otherwise than its mode, as ``key_value``."""
         if "variational" not in self._groups_read():
             return ()
         usual = _usual_values(self.method)["variational"] if self.mode == "faithful" else {}
         fields = VariationalSpec.model_fields
         given = {key: getattr(self.variational, key) for key in _DEPARTURES}
-        return tuple(value for key, value in given.items() if value != usual.get(key, fields[key].default))
+        return tuple(f"{key}_{value}" for key, value in given.items() if value != usual.get(key, fields[key].default))
 
     def dataset_names(self) -> tuple[str, ...]:
         """Return the training set."""
@@ -340,7 +340,7 @@ class FitSpec(RunSpec):
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if the data set is no set of questions or has no training split of that size."""
         entry = catalog.choice_questions(self.dataset)
-        if self.method != "zeroshot" and not entry.splits.get("train"):
+        if self.method != "zeroshot" and "train" not in entry.splits:
             trained = sorted(
                 name for name, other in catalog.entries.items() if "train" in (getattr(other, "splits", None) or {})
             )
@@ -350,9 +350,11 @@ class FitSpec(RunSpec):
                 allowed=", ".join(trained),
                 remedy="name it under 'evaluation.dataset' to evaluate on it",
             )
-        if self.labels.budget is not None and self.labels.budget > entry.splits.get("train", 0):
+        # A size that the catalog does not know is null.
+        available = entry.splits.get("train")
+        if self.labels.budget is not None and available is not None and self.labels.budget > available:
             raise ConfigurationError(
                 "key 'labels.budget': the training split is smaller",
                 given=self.labels.budget,
-                allowed=f"at most {entry.splits['train']} of data set {self.dataset!r}",
+                allowed=f"at most {available} of data set {self.dataset!r}",
             )

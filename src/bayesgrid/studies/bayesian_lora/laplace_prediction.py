@@ -37,8 +37,8 @@ def predict_laplace(
 ) -> NDArray[np.float32]:
     """Return draws of the logits of the linearised model, ``[S, N, C]`` for the C labels of the model's head.
 
-    Only the logits of the task's own labels are drawn; the others stay at their mean. A label that training did not have
-    has the mean 0 and the variance of the prior in its row of the head's adapter.
+    Only the logits of the task's own labels are drawn; the others stay at their mean. In the head's adapter, a label
+    that training did not have gets a row of mean 0 with the variance of the prior.
 
     Args:
         adapted: its stack is resized.

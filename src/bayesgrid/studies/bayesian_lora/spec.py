@@ -87,15 +87,16 @@ class BayesianLoraSpec(FitSpec):
         """Raise ConfigurationError if either data set cannot serve, or they share no answer label."""
         super().check(catalog)
         trained, evaluated = catalog.choice_questions(self.dataset), catalog.choice_questions(self.evaluated())
-        if not evaluated.splits.get("test"):
+        if "test" not in evaluated.splits:
             raise ConfigurationError(
                 f"key 'evaluation.dataset': {self.evaluated()!r} has no test split", given=self.evaluated()
             )
-        if self.evaluation.examples is not None and self.evaluation.examples > evaluated.splits["test"]:
+        available = evaluated.splits["test"]
+        if self.evaluation.examples is not None and available is not None and self.evaluation.examples > available:
             raise ConfigurationError(
                 "key 'evaluation.examples': the test split is smaller",
                 given=self.evaluation.examples,
-                allowed=f"at most {evaluated.splits['test']} of data set {self.evaluated()!r}",
+                allowed=f"at most {available} of data set {self.evaluated()!r}",
             )
         if self.lora.head and not set(trained.labels) & set(evaluated.labels):
             raise ConfigurationError(

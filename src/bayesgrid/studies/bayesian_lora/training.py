@@ -240,7 +240,10 @@ class _Loop:
         measured = self.method.measured()
         for position, slot in enumerate(self.method.slots):
             values = {name: float(value[position]) for name, value in measured.items()}
-            loss = float(np.nanmean(self.history.losses[max(0, step + 1 - _LOGGED_STEPS) : step + 1, position]))
+            recent = self.history.losses[max(0, step + 1 - _LOGGED_STEPS) : step + 1, position]
+            if np.isnan(recent).all():
+                continue
+            loss = float(np.nanmean(recent))
             context.tracker.log("training", step + 1, seed=slot.seed, member=slot.member, loss=loss, **values)
 
     def save(self, steps_taken: int, context: RunContext) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bayesgrid.adapters.low_rank import AdapterWeights, LowRankPair
 from bayesgrid.models.loading import LanguageModel
 from bayesgrid.store.checkpoint import CheckpointStore
 from bayesgrid.store.execution import RunContext
@@ -131,5 +132,54 @@ def fit_spec():
         for name, value in groups.items():
             values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
         return FitSpec.from_parameters({"method": method, **values}, where="test")
+
+    return make
+
+
+@pytest.fixture
+def random_weights():
+    """A function that returns an adapter with random factors for the layers of a stack."""
+
+    def make(stack, *, seed=0, size=0.2, layers=None):
+        generator = torch.Generator().manual_seed(seed)
+        pairs = {
+            path: LowRankPair(
+                size * torch.randn(layer.a.shape[1:], generator=generator),
+                size * torch.randn(layer.b.shape[1:], generator=generator),
+            )
+            for path, layer in stack.layers.items()
+        }
+        return AdapterWeights(pairs, stack.scaling)
+
+    return make
+
+
+@pytest.fixture
+def merged_logits(causal_model):
+    """A function that answers one prompt with a copy of the tiny model into whose weights an adapter was merged."""
+    from torch.func import functional_call
+
+    def make(weights, labels, *, family="llama", layers=2):
+        whole = causal_model(family, layers)
+        frozen = dict(whole.named_parameters())
+
+        def logits(flat, prompt):
+            """``flat``: path -> (a, b), differentiable."""
+            changed = dict(frozen)
+            head = frozen["lm_head.weight"][list(labels)]
+            for path, (a, b) in flat.items():
+                update = weights.scaling * b @ a
+                if path == "answer_head":
+                    head = head + update
+                else:
+                    changed[f"model.{path}.weight"] = frozen[f"model.{path}.weight"] + update
+            output = functional_call(
+                whole.model,
+                {name.removeprefix("model."): v for name, v in changed.items() if name.startswith("model.")},
+                kwargs={"input_ids": torch.from_numpy(prompt)[None]},
+            )
+            return head @ output.last_hidden_state[0, -1]
+
+        return logits, {path: (pair.a, pair.b) for path, pair in weights.pairs.items()}
 
     return make

@@ -77,7 +77,7 @@ def test_answer_losses_are_the_cross_entropy_over_the_options_present(smoothing)
 
 @pytest.mark.parametrize(("method", "mode"), CASES)
 def test_seed_alone_learns_what_it_learns_beside_others(trained, method, mode):
-    block, adapted, history = trained(method, name="block", mode=mode, seeds=[0, 1, 2, 3])
+    block, _, history = trained(method, name="block", mode=mode, seeds=[0, 1, 2, 3])
     alone, _, own_history = trained(method, name="alone", mode=mode, seeds=[2])
     members = len(block.slots) // 4
     own = slice(2 * members, 3 * members)
@@ -123,7 +123,7 @@ def test_training_lowers_the_loss(trained, make_task, method):
     assert history.losses[-20:].mean() < 0.8 * history.losses[:20].mean()
 
 
-def test_slots_stop_at_their_own_best_and_keep_those_weights(trained, make_task, adapted_model, fit_spec):
+def test_slots_stop_at_their_own_best_and_keep_those_weights(trained, make_task):
     validation = make_task(12, seed=5)
     groups = {
         "seeds": [0, 1, 2, 3],
@@ -135,7 +135,7 @@ def test_slots_stop_at_their_own_best_and_keep_those_weights(trained, make_task,
             "patience": 2,
         },
     }
-    own, adapted, history = trained("mle", validation=validation, task=make_task(8), **groups)
+    _, adapted, history = trained("mle", validation=validation, task=make_task(8), **groups)
     assert len(set(history.stopped_at.tolist())) > 1
     trained_for = np.isfinite(history.losses).sum(0)
     assert (trained_for <= 60).all()
@@ -154,9 +154,7 @@ def test_weights_kept_are_those_of_the_best_step(trained, make_task, make_contex
     own, _, history = trained("mle", name="whole", task=make_task(8), training=training)
     best = int(history.stopped_at[0])
     assert best < 40
-    context = make_context(
-        "cut", report_progress=lambda _, done, __: context.request_stop() if done == best else None
-    )
+    context = make_context("cut", report_progress=lambda _, done, __: context.request_stop() if done == best else None)
     with pytest.raises(Preempted):
         trained("mle", context=context, task=make_task(8), training=training)
     arrays = context.checkpoints.latest().arrays

@@ -8,6 +8,7 @@ reach.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from bayesgrid.adapters.adapter_posterior import JSON
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.adapters.posterior_files import AdapterPosterior
+from bayesgrid.adapters.stacked import Projection
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
@@ -35,9 +37,12 @@ from bayesgrid.studies.bayesian_lora.laplace.kronecker import (
 from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
 from bayesgrid.studies.bayesian_lora.methods.interface import FittedPosterior
 
-__all__ = ["exact_trace_blocks", "fit_posterior", "token_sums", "token_summed_blocks"]
+__all__ = ["exact_trace_blocks", "fit_posterior", "token_summed_blocks", "token_sums"]
 
 _Progress = Callable[[int, int], None]
+
+_NEGLIGIBLE = 1e-4
+"""Curvature in units of the prior precision below which a direction is dropped: that share of a variance is lost."""
 
 
 def fit_posterior(
@@ -81,7 +86,19 @@ def fit_posterior(
         "scope": laplace.scope,
         "logit_draws": laplace.logit_draws,
     }
-    return FittedPosterior(AdapterPosterior("laplace", parent.mean, fitted.tensors(), settings), measured)
+    kept = replace(fitted, blocks={name: _of_weight(block, fitted.precision) for name, block in blocks.items()})
+    return FittedPosterior(AdapterPosterior("laplace", parent.mean, kept.tensors(), settings), measured)
+
+
+def _of_weight(block: KroneckerBlock, precision: float) -> KroneckerBlock:
+    """Return the block without directions whose curvature is negligible beside the prior's.
+
+    Bases as wide as a layer would make the stored posterior many times larger than the adapter.
+    """
+    rows, columns = (block.eigenvalues.amax(dim) > _NEGLIGIBLE * precision for dim in (1, 0))
+    return KroneckerBlock(
+        block.output_basis[:, rows], block.input_basis[:, columns], block.eigenvalues[rows][:, columns]
+    )
 
 
 def exact_trace_blocks(
@@ -110,7 +127,10 @@ def exact_trace_blocks(
         # S^T J: what the sum over tokens of gradient times input is, for each curvature output.
         curved = torch.einsum("ndk,ndp->nkp", factors, jacobian.pop(name))
         for factor, gradients in zip("ab", factor_matrices(curved, weights.pairs[name]), strict=True):
-            blocks[f"{name}.{factor}"] = eigenvalue_corrected_block(gradients)
+            block = eigenvalue_corrected_block(gradients.to(adapted.device))
+            blocks[f"{name}.{factor}"] = KroneckerBlock(
+                block.output_basis.cpu(), block.input_basis.cpu(), block.eigenvalues.cpu()
+            )
     return blocks, logits
 
 
@@ -220,8 +240,8 @@ class _Products:
         for hook in self._hooks:
             hook.remove()
 
-    def _projection(self, name: str) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-        def project(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:
+    def _projection(self, name: str) -> Projection:
+        def project(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:  # noqa: ARG001
             codes = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
             self._outputs[f"{name}.a"] = codes
             self.inputs[f"{name}.a"], self.inputs[f"{name}.b"] = inputs.detach()[0], codes.detach()[0]
@@ -230,7 +250,7 @@ class _Products:
         return project
 
     def _hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(layer: torch.nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(_layer: torch.nn.Module, _arguments: tuple[Tensor, ...], output: Tensor) -> None:
             self._outputs[f"{name}.b"] = output
 
         return hook

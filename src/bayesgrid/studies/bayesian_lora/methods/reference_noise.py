@@ -64,7 +64,7 @@ def _projection(posterior: AdapterPosterior, path: str, seed: int, batch: int) -
     if posterior.method == "mcdropout":
         probability = dropout_probability(posterior)
 
-        def drop(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:
+        def drop(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:  # noqa: ARG001
             count, rows, tokens, size = inputs.shape
             masks = [
                 dropout_masks(
@@ -85,7 +85,7 @@ def _projection(posterior: AdapterPosterior, path: str, seed: int, batch: int) -
 
     deviation = posterior.tensors[f"{path}.standard_deviation"]
 
-    def flip(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:
+    def flip(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:  # noqa: ARG001
         count, rows, tokens, size = inputs.shape
         means = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
         drawn = [

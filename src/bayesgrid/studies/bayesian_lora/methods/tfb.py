@@ -1,8 +1,8 @@
 """TFB (Shi et al., 2024, arXiv 2412.05723): the widest noise around a trained adapter that its training loss tolerates.
 
 In the singular basis of B, noise of deviation σ / d_i on row i of A' spreads evenly over the directions B can reach.
-The width σ is the largest for which the loss on anchor questions, by default against the adapter's own answers, changes by
-no more than a tolerance. ``mode: faithful`` searches as the reference does: on all labelled training questions,
+The width σ is the largest for which the loss on anchor questions, by default against the adapter's own answers, changes
+by no more than a tolerance. ``mode: faithful`` searches as the reference does: on all labelled training questions,
 returning the smallest midpoint that breaks the tolerance.
 """
 

@@ -1,0 +1,159 @@
+"""Which methods are compared with each other: evaluation runs by model, training set, evaluation set and method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.parameters import flatten
+from bayesgrid.reporting.answer_names import MEAN_SUFFIX, evaluation_heading, row_label, setting_text
+from bayesgrid.reporting.collect import RunRecord
+from bayesgrid.reporting.names import setting_label, state_label
+
+__all__ = ["CELL_COLUMNS", "AnswerCell", "MethodRuns", "answer_cells", "settings_of_run"]
+
+CELL_COLUMNS = ("model", "dataset", "evaluation")
+"""Methods are compared, and paired by seed and question, within one combination of these."""
+
+_WITHOUT_A_POSTERIOR = frozenset({"mle", "map", "zeroshot"})
+_ONE_MODE = frozenset({"mle", "zeroshot", "ivon"})
+"""Methods that are the same in every mode."""
+_USUAL_MODE = "correct"
+_TRIAL = "evaluation.trial"
+
+
+@dataclass(frozen=True, eq=False)
+class MethodRuns:
+    """The planned runs of one method with one set of hyperparameters, which together hold its seeds.
+
+    Equal only to itself, so that it can be a key although specifications cannot.
+    """
+
+    method: str
+    """Name in the specification, with ``_mean`` behind it for a posterior's mean."""
+    variant: str
+    """What tells it from other rows of its method; mostly empty."""
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def finished(self) -> tuple[RunRecord, ...]:
+        """Return the runs whose results can be read."""
+        return tuple(run for run in self.runs if run.finished)
+
+    @property
+    def finished_trials(self) -> tuple[tuple[RunRecord, ...], ...]:
+        """Return the finished runs by trial: repetitions with other draws, which are no seeds of their own."""
+        trials: dict[int, list[RunRecord]] = {}
+        for run in self.finished:
+            trials.setdefault(_trial(run), []).append(run)
+        return tuple(tuple(own) for _, own in sorted(trials.items()))
+
+    @property
+    def state(self) -> str:
+        """Return ``done``, or the states of the unfinished runs."""
+        return ", ".join(dict.fromkeys(run.state for run in self.runs if not run.finished)) or "done"
+
+    def label(self, *, temperature: bool = False) -> str:
+        """Return the printed name, with the states of its runs unless all are done."""
+        name = row_label(self.method, self.variant, temperature)
+        if self.state == "done":
+            return name
+        return f"{name} ({', '.join(map(state_label, self.state.split(', ')))})"
+
+
+@dataclass(frozen=True)
+class AnswerCell:
+    """The methods that answer the same questions after training on the same data."""
+
+    model: str
+    dataset: str
+    evaluation: str
+    """Data set whose questions are answered; the training set's own, unless it is named otherwise."""
+    rows: tuple[MethodRuns, ...]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Return the cell's columns of a table."""
+        return {"model": self.model, "dataset": self.dataset, "evaluation": self.evaluation}
+
+    @property
+    def heading(self) -> str:
+        """Return the cell's printed name."""
+        return evaluation_heading(self.model, self.dataset, self.evaluation)
+
+
+def settings_of_run(run: RunRecord) -> dict[str, Any]:
+    """Return what a run was asked for with dotted keys, without its seeds and the trial nested in them."""
+    return {key: value for key, value in flatten(run.spec).items() if key not in {"seeds", _TRIAL}}
+
+
+def answer_cells(runs: Sequence[RunRecord]) -> list[AnswerCell]:
+    """Return the cells of ``runs`` in their order, and in each the methods in theirs.
+
+    Runs of one method that differ in a hyperparameter are rows of their own, named by it unless its value is that of
+    most of them. A mode other than ``correct`` is always named, and stands for all the values it brings along. Trials
+    of one seed are one row.
+
+    Raises:
+        ConfigurationError: if a run has no model, data set or method, or two runs of a row hold the same seed.
+    """
+    cells: dict[tuple[str, str, str], dict[tuple[str, str], list[RunRecord]]] = {}
+    for run in runs:
+        settings = settings_of_run(run)
+        absent = [key for key in ("model", "dataset", "method") if not settings.get(key)]
+        if absent:
+            raise ConfigurationError(
+                f"a table about answers needs runs with {', '.join(absent)}",
+                where=run.run_id,
+                given=f"study {run.study!r}",
+            )
+        cell = (settings["model"], settings["dataset"], settings.get("evaluation.dataset") or settings["dataset"])
+        mode = _USUAL_MODE if settings["method"] in _ONE_MODE else str(settings.get("mode", _USUAL_MODE))
+        cells.setdefault(cell, {}).setdefault((_method(settings), mode), []).append(run)
+    return [
+        AnswerCell(*cell, tuple(row for (method, mode), own in methods.items() for row in _rows(method, mode, own)))
+        for cell, methods in cells.items()
+    ]
+
+
+def _method(settings: Mapping[str, Any]) -> str:
+    name = str(settings["method"])
+    draws_nothing = settings.get("evaluation.draws") == 0 and name not in _WITHOUT_A_POSTERIOR
+    return f"{name}{MEAN_SUFFIX}" if draws_nothing and not name.endswith(MEAN_SUFFIX) else name
+
+
+def _rows(method: str, mode: str, runs: Sequence[RunRecord]) -> list[MethodRuns]:
+    settings = [settings_of_run(run) for run in runs]
+    distinct = list({repr(sorted(own.items())): own for own in settings}.values())
+    keys = dict.fromkeys(key for own in distinct for key in own)
+    values = {key: [repr(own.get(key)) for own in distinct] for key in keys if key != "mode"}
+    varying = [key for key, own in values.items() if len(set(own)) > 1]
+    usual = {key: max(values[key], key=values[key].count) for key in varying}
+    # What most have goes without saying; of two halves neither does.
+    unsaid = {key: value for key, value in usual.items() if 2 * values[key].count(value) > len(distinct)}
+    last = [key.rpartition(".")[2] for key in varying]
+    # "steps" alone will do unless two groups have one.
+    names = [name if last.count(name) == 1 else key for key, name in zip(varying, last, strict=True)]
+    found: dict[str, list[RunRecord]] = {}
+    for run, own in zip(runs, settings, strict=True):
+        parts = [
+            setting_text(name, own[key])
+            for key, name in zip(varying, names, strict=True)
+            if key in own and repr(own[key]) != unsaid.get(key)
+        ]
+        variant = ", ".join(([] if mode == _USUAL_MODE else [setting_label(mode)]) + parts)
+        found.setdefault(variant, []).append(run)
+    for variant, own_runs in found.items():
+        seeds = [(seed, _trial(run)) for run in own_runs for seed in run.spec.get("seeds", ())]
+        if len(set(seeds)) < len(seeds):
+            raise ConfigurationError(
+                f"a seed of {row_label(method, variant, False)} is in the table twice",
+                given=", ".join(run.run_id for run in own_runs),
+                allowed="each seed of a method once",
+                remedy="use the same seed blocks in all experiments that feed the table",
+            )
+    return [MethodRuns(method, variant, tuple(own_runs)) for variant, own_runs in found.items()]
+
+
+def _trial(run: RunRecord) -> int:
+    return int(flatten(run.spec).get(_TRIAL) or 0)

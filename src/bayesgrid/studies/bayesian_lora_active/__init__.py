@@ -1,0 +1,1 @@
+"""Active learning with Bayesian low-rank adapters: labels bought in rounds, a fit after each."""

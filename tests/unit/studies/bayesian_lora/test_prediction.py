@@ -1,0 +1,136 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from bayesgrid.errors import NumericalError
+from bayesgrid.studies.bayesian_lora.prediction import predict, prediction_frame
+
+LABELS = (3, 4, 5)
+
+
+@pytest.fixture
+def draws(adapted_model, fit_spec, random_weights):
+    adapted = adapted_model(fit_spec("mle"), labels=LABELS)
+    return adapted, [random_weights(adapted.stack, seed=seed) for seed in range(3)]
+
+
+def _rows(monkeypatch, count):
+    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction.rows_at_once", lambda device: count)
+
+
+def test_logits_are_those_of_the_merged_model(draws, make_task, merged_logits):
+    adapted, weights = draws
+    task = make_task(9)
+    found = predict(adapted, task, weights)
+    for slot, one in enumerate(weights):
+        function, point = merged_logits(one, LABELS)
+        expected = np.stack([function(point, prompt).numpy() for prompt in task.prompts])
+        np.testing.assert_allclose(found[slot], expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_batch_size_changes_nothing(draws, make_task, monkeypatch, rows):
+    adapted, weights = draws
+    task = make_task(9)
+    expected = predict(adapted, task, weights)
+    _rows(monkeypatch, rows)
+    np.testing.assert_allclose(predict(adapted, task, weights), expected, atol=1e-5)
+
+
+def test_order_of_questions_changes_nothing(draws, make_task):
+    adapted, weights = draws
+    task = make_task(9)
+    order = np.random.default_rng(0).permutation(9)
+    expected = predict(adapted, task, weights)
+    np.testing.assert_allclose(predict(adapted, task.rows(order), weights), expected[:, order], atol=1e-5)
+
+
+def test_draws_together_answer_as_one_by_one(draws, make_task, monkeypatch):
+    adapted, weights = draws
+    task = make_task(9)
+    _rows(monkeypatch, 9)
+    together = predict(adapted, task, weights)
+    alone = np.concatenate([predict(adapted, task, [one]) for one in weights])
+    np.testing.assert_allclose(together, alone, atol=1e-5, rtol=1e-6)
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def test_shared_prefix_changes_nothing(draws, make_task):
+    adapted, weights = draws
+    task = make_task(9)
+    whole = dataclasses.replace(task, shared_prefix=0)
+    np.testing.assert_allclose(predict(adapted, task, weights), predict(adapted, whole, weights), atol=1e-5)
+
+
+def test_states_below_the_adapters_change_nothing(adapted_model, fit_spec, make_task, random_weights, tmp_path):
+    task = make_task(9)
+    spec = fit_spec("mle", lora={"top_blocks": 1})
+    split = adapted_model(spec, layers=3)
+    weights = [random_weights(split.stack, seed=seed) for seed in range(2)]
+    assert all(path.startswith("layers.2.") or path == "answer_head" for path in split.stack.layers)
+    found = predict(split, split.prepared(task), weights)
+    cached = dataclasses.replace(split, cache=tmp_path / "states")
+    np.testing.assert_array_equal(predict(split, cached.prepared(task), weights), found)
+    np.testing.assert_array_equal(predict(split, cached.prepared(task), weights), found)
+    plain = adapted_model(fit_spec("mle"), layers=3)
+    silent = random_weights(plain.stack, size=0.0)
+    whole = [dataclasses.replace(one, pairs={**silent.pairs, **one.pairs}) for one in weights]
+    np.testing.assert_allclose(found, predict(plain, task, whole), atol=1e-5)
+
+
+def test_adapters_in_the_stack_answer_when_none_are_given(draws, make_task):
+    adapted, weights = draws
+    task = make_task(5)
+    expected = predict(adapted, task, weights)
+    np.testing.assert_array_equal(predict(adapted, task, None), expected)
+
+
+def test_logit_that_is_not_finite_names_the_question(draws, make_task):
+    adapted, weights = draws
+    task = make_task(5)
+    states = [np.ones((len(prompt), 32), dtype=np.float32) for prompt in task.prompts]
+    states[3][:] = np.inf
+    broken = dataclasses.replace(task, prompts=tuple(states), shared_prefix=0)
+    with pytest.raises(NumericalError, match="q0-3"):
+        predict(adapted, broken, weights[:1])
+
+
+def test_noise_is_set_before_each_batch_and_sees_whole_prompts(draws, make_task, monkeypatch):
+    adapted, weights = draws
+    task = make_task(7)
+    _rows(monkeypatch, 9)
+    lengths, numbers = [], []
+    layer = adapted.stack.layers["layers.0.self_attn.q_proj"]
+
+    def project(inputs, a, slots):
+        lengths.append(inputs.shape[2])
+        return torch.einsum("knld,krd->knlr", inputs, a)
+
+    def perturb(number):
+        numbers.append(number)
+        layer.projection = project
+
+    expected = predict(adapted, task, weights)
+    found = predict(adapted, task, weights, perturb=perturb)
+    assert numbers == [0, 1, 2]
+    ordered = sorted(len(prompt) for prompt in task.prompts)
+    assert lengths == [max(ordered[:3]), max(ordered[3:6]), ordered[6]]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_frame_has_one_row_per_question_and_draw(make_task):
+    task = make_task(3, options=[3, 2, 3])
+    logits = np.arange(2 * 3 * 3, dtype=np.float32).reshape(2, 3, 3)
+    frame = prediction_frame(4, "test", task, logits)
+    assert list(frame.columns) == [
+        "seed", "split", "example", "answer", "options", "draw", "logit_0", "logit_1", "logit_2",
+    ]  # fmt: skip
+    assert frame["example"].tolist() == ["q0-0", "q0-0", "q0-1", "q0-1", "q0-2", "q0-2"]
+    assert frame["draw"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert frame["options"].tolist() == [3, 3, 2, 2, 3, 3]
+    row = frame[(frame["example"] == "q0-1") & (frame["draw"] == 1)].iloc[0]
+    assert row[["logit_0", "logit_1", "logit_2"]].tolist() == logits[1, 1].tolist()
+    assert {frame[name].dtype for name in ("seed", "answer", "options", "draw")} == {np.dtype("int64")}
+    assert frame["logit_0"].dtype == np.dtype("float64")
