@@ -83,7 +83,7 @@ def fit_round(
         task,
         nothing,
         _context_of_round(context, round_number, trained.training.steps),
-        rows_of_slot=[rows_of_seed[place % len(spec.seeds)] for place in range(len(slots))],
+        rows_of_slot=[rows_of_seed[place // members] for place in range(len(slots))],
     )
     posteriors = [method.posterior(place) for place in range(len(spec.seeds))]
     kept = {} if spec.acquisition.cold_start else _learnt(method)
