@@ -17,11 +17,11 @@ help:  ## Show this list
 install:  ## Make .venv from the locked requirements
 	@envs/bootstrap.sh
 
-demo: install  ## Run the demo: real data, real training, tables, figure, claims, report
+demo: install  ## Run the demo: real data, real models, tables, figures, claims, report
 	snakemake --profile workflow/profiles/local
 	snakemake --profile workflow/profiles/local --report results/report.html > logs/report.log 2>&1
-	@echo; cat results/tables/demo_summary.md; echo; bayesgrid claims
-	@echo; echo "figure  results/figures/demo_learning_curves.png"; echo "report  results/report.html"
+	@echo; cat results/tables/demo_summary.md; echo; cat results/tables/demo_bayesian_lora_metrics.md; echo; bayesgrid claims
+	@echo; echo "figures  results/figures/*.png"; echo "report   results/report.html"
 
 test: install  ## Run all tests but those marked slow
 	pytest -n 2 --dist loadfile -m "not slow"

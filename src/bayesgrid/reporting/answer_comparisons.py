@@ -1,45 +1,29 @@
-"""Comparisons that put a claim about answers to a test, and the verdict of each.
+"""The comparisons in which a claim about answers is put to a test, and the rule of each verdict.
 
-A comparison names model, data sets, methods and a metric of ``ANSWER_STATISTICS``; :func:`judge_answers` computes it
-from finished evaluations. Nothing depends on which end of a metric is better: a comparison says which value is lower.
+A comparison names model, data sets, methods and a metric of ``ANSWER_STATISTICS``;
+:func:`~bayesgrid.reporting.answer_verdicts.judge_answers` computes it from finished evaluations. Nothing depends on which end of a metric is better: a comparison says which value is lower.
 Differences are paired by seed and question, and intervals are 95 % for new seeds and new questions (crossed bootstrap).
 Metrics that are published in per cent are fractions here.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bayesgrid.errors import ConfigurationError, did_you_mean
-from bayesgrid.grid.parameters import Parameters, flatten
+from bayesgrid.errors import did_you_mean
+from bayesgrid.grid.parameters import Parameters
 from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
-from bayesgrid.metrics.bootstrap import Interval
-from bayesgrid.reporting.agent_curves import interval_over_seeds
-from bayesgrid.reporting.answer_evidence import AnswerEvidence, SeededScores, mean_over_data_sets, scores_difference
-from bayesgrid.reporting.answer_names import MEAN_SUFFIX
-from bayesgrid.reporting.answer_runs import answer_cells
-from bayesgrid.reporting.collect import RunRecord, collect_metrics
-from bayesgrid.reporting.comparisons import (
-    Measurement,
-    Undecidable,
-    Verdict,
-    interval_text,
-    verdict_below,
-    verdict_of_value,
-    worst_verdict,
-)
 
 __all__ = [
     "AnswerComparison",
     "AnswerEqual",
+    "AnswerMetric",
     "AnswerOrdering",
     "AnswerRange",
     "AnswerValue",
     "Contender",
     "DataFreeWidth",
-    "has_settings",
-    "judge_answers",
+    "MetricComparison",
 ]
 
 
@@ -63,7 +47,8 @@ class Contender(Parameters):
     where: dict[str, Any] = {}
     """Dotted keys of the specification and the values that its runs must have."""
     dataset: str | None = None
-    """Data set it was trained on, in place of the comparison's."""
+    """Data set it was trained on, in place of the comparison's; its questions are answered, too, unless the comparison
+    names others, and are then paired with no one's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +62,9 @@ class Contender(Parameters):
         return ", ".join([self.method, *settings, *(["temperature"] if self.temperature else [])])
 
 
-class _OnAnswers(Parameters):
+class MetricComparison(Parameters):
+    """What all comparisons of a metric say."""
+
     model: str
     """Base model, as named in ``config/models.yaml``."""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -90,13 +77,13 @@ class _OnAnswers(Parameters):
         raise NotImplementedError
 
     @model_validator(mode="after")
-    def _one_place_each(self) -> "_OnAnswers":
+    def _one_place_each(self) -> "MetricComparison":
         if len(self.datasets) > 1 and any(contender.dataset for contender in self.contenders()):
             raise ValueError("a contender with a data set of its own cannot be averaged over several")
         return self
 
 
-class AnswerValue(_OnAnswers):
+class AnswerValue(MetricComparison):
     """A method's mean is the published number.
 
     Reproduced if the mean differs from it by at most ``tolerance``; within interval if its interval, widened by the
@@ -114,7 +101,7 @@ class AnswerValue(_OnAnswers):
         return (self.method,)
 
 
-class AnswerRange(_OnAnswers):
+class AnswerRange(MetricComparison):
     """A method's mean lies between two bounds, such as those around the accuracy of a guess.
 
     Reproduced if its whole interval does; within interval if a part of it does; not reproduced if none.
@@ -146,7 +133,7 @@ class AnswerRange(_OnAnswers):
         )
 
 
-class AnswerOrdering(_OnAnswers):
+class AnswerOrdering(MetricComparison):
     """Method ``lower`` has a lower value than method ``higher``, by more than ``margin``.
 
     Reproduced if the whole interval of the difference lies below ``-margin``; within interval if a part of it does; not
@@ -170,7 +157,7 @@ class AnswerOrdering(_OnAnswers):
         return self.lower, self.higher
 
 
-class AnswerEqual(_OnAnswers):
+class AnswerEqual(MetricComparison):
     """Two methods have the same values up to ``tolerance``.
 
     Reproduced if the interval of the difference lies within the tolerance for every metric; not reproduced if that of
@@ -204,129 +191,3 @@ class DataFreeWidth(Parameters):
 
 
 AnswerComparison: TypeAlias = AnswerValue | AnswerRange | AnswerOrdering | AnswerEqual | DataFreeWidth
-
-
-def has_settings(run: RunRecord, where: Mapping[str, Any]) -> bool:
-    """Return whether the specification of ``run`` has the values of ``where``, by dotted key."""
-    if not where:
-        return True
-    settings = flatten(run.spec)
-    return all(settings.get(key) == value for key, value in where.items())
-
-
-def judge_answers(comparison: AnswerComparison, runs: Sequence[RunRecord], evidence: AnswerEvidence) -> Measurement:
-    """Return the verdict of ``comparison``.
-
-    Args:
-        comparison: of a claim.
-        runs: those that may decide it, finished or not.
-        evidence: reads the finished ones.
-
-    Raises:
-        Undecidable: if a run that is needed is missing or not finished, or fewer than 2 seeds are shared.
-        ConfigurationError: if a method has runs with different hyperparameters.
-        StateError: if a result file is missing or damaged.
-    """
-    if isinstance(comparison, DataFreeWidth):
-        return _judge_width(comparison, runs)
-    # All are looked up before the first is read, so that what is not run costs nothing.
-    selected = [
-        [_selected(runs, comparison, contender, dataset) for contender in comparison.contenders()]
-        for dataset in comparison.datasets
-    ]
-
-    def scores(metric: str) -> SeededScores:
-        by_dataset = []
-        for own in selected:
-            sides = [evidence.metric(found, evaluation, metric, temperature=t) for found, evaluation, t in own]
-            by_dataset.append(sides[0] if len(sides) == 1 else scores_difference(*sides))
-        return mean_over_data_sets(by_dataset)
-
-    match comparison:
-        case AnswerValue():
-            found = scores(comparison.metric)
-            interval = found.interval()
-            verdict = verdict_of_value(interval, comparison.number, comparison.tolerance)
-            return _measurement(verdict, "mean", interval, found)
-        case AnswerRange():
-            found = scores(comparison.metric)
-            interval = found.interval()
-            return _measurement(_verdict_between(interval, *comparison.bounds()), "mean", interval, found)
-        case AnswerOrdering():
-            found = scores(comparison.metric)
-            interval = found.interval()
-            return _measurement(verdict_below(interval, -comparison.margin), "difference", interval, found)
-        case AnswerEqual():
-            every = {metric: scores(metric) for metric in comparison.metrics}
-            intervals = {metric: own.interval() for metric, own in every.items()}
-            largest = max(intervals, key=lambda metric: abs(intervals[metric].estimate))
-            limit = comparison.tolerance
-            verdict = worst_verdict([_verdict_between(one, -limit, limit) for one in intervals.values()])
-            return _measurement(verdict, f"largest difference, of {largest},", intervals[largest], every[largest])
-
-
-def _judge_width(comparison: DataFreeWidth, runs: Sequence[RunRecord]) -> Measurement:
-    fits = _finished_runs(runs, comparison.model, comparison.method, comparison.dataset, None)
-    frame = collect_metrics(fits)
-    wide = frame[frame["split"] == "train"].pivot_table(index="seed", columns="metric", values="value")
-    missing = [name for name in ("mean_deviation", "data_free_deviation") if name not in wide]
-    if missing:
-        raise Undecidable(f"the fits do not record {', '.join(missing)}")
-    ratio = (wide["mean_deviation"] / wide["data_free_deviation"]).to_numpy(dtype=float)
-    if ratio.size < 2:
-        raise Undecidable(f"an interval needs 2 seeds, there are {ratio.size}")
-    interval = interval_over_seeds(ratio)
-    verdict = _verdict_between(interval, 1 - comparison.tolerance, 1 + comparison.tolerance)
-    return Measurement(verdict, f"ratio of widths {interval_text(interval)}", interval, ratio.size)
-
-
-def _selected(
-    runs: Sequence[RunRecord], comparison: _OnAnswers, contender: Contender, dataset: str
-) -> tuple[tuple[RunRecord, ...], str, bool]:
-    trained = contender.dataset or dataset
-    evaluation = comparison.evaluation or trained
-    found = _finished_runs(runs, comparison.model, contender, trained, evaluation)
-    return found, evaluation, contender.temperature
-
-
-def _finished_runs(
-    runs: Sequence[RunRecord], model: str, contender: Contender, dataset: str, evaluation: str | None
-) -> tuple[RunRecord, ...]:
-    wanted = {"model": model, "dataset": dataset, "method": contender.method.removesuffix(MEAN_SUFFIX)}
-    own = [
-        run
-        for run in runs
-        if all(run.spec.get(key) == value for key, value in wanted.items())
-        and (evaluation is None or _evaluated(run.spec) == evaluation)
-        and has_settings(run, contender.where)
-    ]
-    place = f"{contender.label} on {dataset}" + ("" if evaluation in (None, dataset) else f", answering {evaluation}")
-    rows = [row for cell in answer_cells(own) for row in cell.rows if row.method == contender.method]
-    if not rows:
-        raise Undecidable(f"no such run of {place} with {model} in the experiment")
-    if len(rows) > 1:
-        raise ConfigurationError(
-            "a claim selects runs with different hyperparameters",
-            where=f"{place} with {model}",
-            given="; ".join(row.variant or "(the others)" for row in rows),
-            remedy="tell them apart with `where`, such as {width.parent: blob}",
-        )
-    (row,) = rows
-    waiting = [run for run in row.runs if not run.finished]
-    if waiting:
-        raise Undecidable(f"{len(waiting)} of {len(row.runs)} runs of {place} with {model}: {waiting[0].state}")
-    return row.runs
-
-
-def _evaluated(spec: Mapping[str, Any]) -> Any:
-    return (spec.get("evaluation") or {}).get("dataset") or spec.get("dataset")
-
-
-def _verdict_between(interval: Interval, lowest: float, highest: float) -> Verdict:
-    if interval.lower >= lowest and interval.upper <= highest:
-        return "reproduced"
-    return "within interval" if interval.upper >= lowest and interval.lower <= highest else "not reproduced"
-
-
-def _measurement(verdict: Verdict, what: str, interval: Interval, scores: SeededScores) -> Measurement:
-    return Measurement(verdict, f"{what} {interval_text(interval)}", interval, len(scores.seeds))

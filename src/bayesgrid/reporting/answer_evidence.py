@@ -51,7 +51,7 @@ class SeededScores:
 class AnswerEvidence:
     """Reads and resamples what comparisons ask for; files are read, and metrics resampled, once."""
 
-    def __init__(self, *, replicates: int = 10_000) -> None:
+    def __init__(self, *, replicates: int = 4_000) -> None:
         """Start empty; ``replicates`` is the number of resamples of every data set's questions."""
         self._replicates = replicates
         self._scores: dict[tuple[tuple[str, ...], bool], tuple[dict[int, AnswerScores], tuple[str, ...]]] = {}

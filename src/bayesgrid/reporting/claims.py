@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import Parameters, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
-from bayesgrid.reporting.answer_comparisons import AnswerComparison, has_settings, judge_answers
+from bayesgrid.reporting.answer_comparisons import AnswerComparison
 from bayesgrid.reporting.answer_evidence import AnswerEvidence
+from bayesgrid.reporting.answer_verdicts import has_settings, judge_answers
 from bayesgrid.reporting.collect import RunRecord, buys_no_labels, collect_rounds
 from bayesgrid.reporting.comparisons import Comparison, Measurement, Rounds, Undecidable, judge
 from bayesgrid.reporting.table import MINUS, Cell, Section, Table

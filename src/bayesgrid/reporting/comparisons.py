@@ -2,7 +2,7 @@
 
 A comparison names data set, architecture, agents and metric; :func:`judge` reads the answer off learning curves. All
 metrics are lower-is-better. Differences are paired by seed, and intervals are 95 % Student-t intervals over seeds.
-Comparisons of answered questions are in :mod:`bayesgrid.reporting.answer_comparisons`; the verdicts are the same.
+Comparisons of answers to questions are in :mod:`bayesgrid.reporting.answer_comparisons`; their verdicts mean the same.
 """
 
 from collections.abc import Mapping, Sequence

@@ -228,7 +228,7 @@ def test_where_tells_runs_of_one_method_apart(scored):
     few, many = ({"method": "tfb", "where": {"training.steps": steps}} for steps in (100, 200))
     assert verdict(ordering(few, many), runs)["estimate"] == pytest.approx(-0.05)
     assert verdict(value(method="tfb"), runs, where={"training.steps": 200})["estimate"] == pytest.approx(0.8)
-    with pytest.raises(ConfigurationError, match="different hyperparameters.*steps 100; steps 200"):
+    with pytest.raises(ConfigurationError, match=r"different hyperparameters.*steps 100; steps 200"):
         verdict(value(method="tfb"), runs)
 
 

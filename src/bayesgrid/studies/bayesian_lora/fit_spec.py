@@ -213,6 +213,8 @@ _ONE_MODE: tuple[Method, ...] = ("zeroshot", "mle", "ivon")
 _METHOD_GROUPS = frozenset().union(*_GROUPS.values())
 
 
+_UNREAD_VARIATIONAL: Mapping[str, tuple[str, ...]] = {"blob": ("prior",), "scalabl": ("flipout", "prior_deviation")}
+"""Keys of that group which a method has no use for."""
 _DEPARTURES = ("kl_direction", "prior", "optimisers", "kl_weight", "flipout")
 """Keys of the variational objective that a reader of a folder's name looks for."""
 
@@ -281,6 +283,10 @@ class FitSpec(RunSpec):
                     given = getattr(getattr(self, group), name)
                     if given != value:
                         sparse.setdefault(group, {})[name] = given
+        for key in _UNREAD_VARIATIONAL.get(self.method, ()):
+            sparse.get("variational", {}).pop(key, None)
+        if not sparse.get("variational", True):
+            sparse.pop("variational")
         unread = _METHOD_GROUPS - self._groups_read() | ({"mode"} if self.method in _ONE_MODE else set())
         return {key: value for key, value in sparse.items() if key not in unread}
 
@@ -302,7 +308,8 @@ class FitSpec(RunSpec):
             return ()
         usual = _usual_values(self.method)["variational"] if self.mode == "faithful" else {}
         fields = VariationalSpec.model_fields
-        given = {key: getattr(self.variational, key) for key in _DEPARTURES}
+        unread = _UNREAD_VARIATIONAL.get(self.method, ())
+        given = {key: getattr(self.variational, key) for key in _DEPARTURES if key not in unread}
         return tuple(f"{key}_{value}" for key, value in given.items() if value != usual.get(key, fields[key].default))
 
     def dataset_names(self) -> tuple[str, ...]:

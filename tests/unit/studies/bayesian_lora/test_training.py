@@ -149,6 +149,35 @@ def test_slots_stop_at_their_own_best_and_keep_those_weights(trained, make_task)
         assert loss == pytest.approx(history.best[slot], abs=1e-6)
 
 
+@pytest.mark.parametrize("cut", [6, 7, 8, 9, 10])
+def test_patience_survives_an_interruption(trained, make_task, make_context, cut):
+    training = {
+        "steps": 60,
+        "learning_rate": 0.1,
+        "early_stopping": "restore_best",
+        "evaluate_every": 2,
+        "patience": 2,
+    }
+    groups = {"task": make_task(8), "validation": make_task(12, seed=5), "seeds": [0, 1, 2, 3], "training": training}
+    _, _, whole = trained("mle", name="whole", **groups)
+    context = make_context("cut", report_progress=lambda _, done, __: context.request_stop() if done == cut else None)
+    with pytest.raises(Preempted):
+        trained("mle", context=context, **groups)
+    _, _, resumed = trained("mle", name="cut", **groups)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    np.testing.assert_array_equal(resumed.stopped_at, whole.stopped_at)
+
+
+def test_learning_rate_of_the_natural_gradient_step_decays_too(trained):
+    # The factor of the last step is 0, so training for one step moves no weight.
+    own, _, _ = trained("ivon", training={"steps": 1})
+    reached = own.stack.export(0)
+    own.initialise()
+    for path, pair in own.stack.export(0).pairs.items():
+        assert torch.equal(pair.a, reached.pairs[path].a)
+        assert torch.equal(pair.b, reached.pairs[path].b)
+
+
 def test_weights_kept_are_those_of_the_best_step(trained, make_task, make_context):
     training = {"steps": 40, "learning_rate": 0.1, "early_stopping": "restore_best", "evaluate_every": 4}
     own, _, history = trained("mle", name="whole", task=make_task(8), training=training)
