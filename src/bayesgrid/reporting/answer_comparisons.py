@@ -1,9 +1,10 @@
 """The comparisons in which a claim about answers is put to a test, and the rule of each verdict.
 
 A comparison names model, data sets, methods and a metric of ``ANSWER_STATISTICS``;
-:func:`~bayesgrid.reporting.answer_verdicts.judge_answers` computes it from finished evaluations. Nothing depends on which end of a metric is better: a comparison says which value is lower.
-Differences are paired by seed and question, and intervals are 95 % for new seeds and new questions (crossed bootstrap).
-Metrics that are published in per cent are fractions here.
+:func:`~bayesgrid.reporting.answer_verdicts.judge_answers` computes it from finished evaluations. Nothing depends on
+which end of a metric is better: a comparison says which value is lower. Differences are paired by seed and question,
+and intervals are 95 % for new seeds and new questions (crossed bootstrap). Metrics that are published in per cent are
+fractions here.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
