@@ -1,6 +1,6 @@
 """AdamW and gradient descent over stacked parameters, where every slot has its own steps, rates and gradient norm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,12 +48,14 @@ class SlotAdamW:
         betas: decay rates of the two moments.
         epsilon: added to the root of the second moment.
         weight_decay: decoupled decay per unit of learning rate.
+        decayed: names of the groups that decay; all by default.
     """
 
     groups: Mapping[str, Sequence[Tensor]]
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decayed: Collection[str] | None = None
     steps: Tensor = field(init=False)
     _first: list[Tensor] = field(init=False, repr=False)
     _second: list[Tensor] = field(init=False, repr=False)
@@ -82,6 +84,7 @@ class SlotAdamW:
         correction1, correction2 = 1 - beta1**counts, 1 - beta2**counts
         index = 0
         for name, group in self.groups.items():
+            decay = self.weight_decay if self.decayed is None or name in self.decayed else 0.0
             for parameter in group:
                 first, second = self._first[index], self._second[index]
                 index += 1
@@ -93,7 +96,7 @@ class SlotAdamW:
                 new_first = first.lerp(gradient, 1 - beta1)
                 new_second = second * beta2 + (1 - beta2) * gradient.square()
                 root = new_second.sqrt() / _per_slot(correction2.sqrt().to(parameter), parameter)
-                stepped = parameter * (1 - rate * self.weight_decay)
+                stepped = parameter * (1 - rate * decay)
                 stepped -= rate / _per_slot(correction1.to(parameter), parameter) * new_first / (root + self.epsilon)
                 if bool(moving.all()):
                     first.copy_(new_first)

@@ -72,10 +72,14 @@ class AnswerModel:
         decoder: the model without its own head; returns ``last_hidden_state``.
         head: ``[hidden] -> [labels]``, in float32.
         shares_prefix: whether the decoder can continue from cached keys and values of a prefix.
+        logit_cap: c of a model whose logits are c · tanh(z / c); None where they are linear.
     """
 
-    def __init__(self, decoder: nn.Module, head: nn.Module, *, shares_prefix: bool = True) -> None:
+    def __init__(
+        self, decoder: nn.Module, head: nn.Module, *, shares_prefix: bool = True, logit_cap: float | None = None
+    ) -> None:
         self.decoder = decoder
+        self.logit_cap = logit_cap
         self.head = head
         self.shares_prefix = shares_prefix
 
@@ -114,11 +118,20 @@ class AnswerModel:
 
     def logits(self, batch: PromptBatch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
         """Return float32 ``[rows, labels]``; see :meth:`states`."""
-        logits: Tensor = self.head(self.hidden(batch, blocks, prefix))
-        return logits
+        return self.answers(self.hidden(batch, blocks, prefix))
+
+    def answers(self, hidden: Tensor, head: nn.Module | None = None) -> Tensor:
+        """Return the logits ``[rows, labels]`` of states ``hidden [rows, hidden]``, by another ``head`` if given."""
+        logits: Tensor = (head or self.head)(hidden)
+        return logits if self.logit_cap is None else self.logit_cap * torch.tanh(logits / self.logit_cap)
 
     def _call(self, tokens: Tensor, cache: DynamicCache | None) -> "_DecoderOutput":
-        inputs = {"inputs_embeds": tokens} if tokens.dtype.is_floating_point else {"input_ids": tokens}
+        if tokens.dtype.is_floating_point:
+            # Kept states are float32, whatever the decoder computes in; the way there and back loses nothing.
+            embedding: Tensor = self.decoder.get_input_embeddings().weight  # type: ignore[operator]
+            inputs = {"inputs_embeds": tokens.to(embedding.dtype)}
+        else:
+            inputs = {"input_ids": tokens}
         output: _DecoderOutput = self.decoder(**inputs, past_key_values=cache, use_cache=cache is not None)
         return output
 

@@ -42,7 +42,7 @@ def read_stream(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise StateError("the line is not JSON", where=f"{path}, line {number}", given=line[:80]) from None
-        by_key[entry["step"], entry.get("seed")] = entry
+        by_key[entry["step"], entry.get("seed"), entry.get("member")] = entry
     return [by_key[key] for key in sorted(by_key, key=lambda key: (key[0], str(key[1])))]
 
 

@@ -451,7 +451,7 @@ def test_claims_about_answers_say_where_they_are_tested_with_the_corrected_objec
     one_mode = {"mle", "zeroshot"}
     plan = make_plan(CONFIG, ["id_sweep", "id_sweep_faithful", "scalabl_paper", "tfb_paper"])
     corrected_experiments = {
-        name for name, runs in plan.experiments.items() if "correct" in {plan.runs[run].spec.mode for run in runs[-1:]}
+        name for name, runs in plan.experiments.items() if plan.runs[runs[-1]].spec.mode == "correct"
     }
     assert corrected_experiments == {"id_sweep"}
     checked = 0

@@ -125,7 +125,8 @@ def adapt_model(
     )
     if top is not None and top < depth:
         below, decoder = split_decoder(decoder, depth - top)
-    return AdaptedModel(AnswerModel(decoder, adapted_head or head), stack, below, base, device, cache)
+    model = AnswerModel(decoder, adapted_head or head, logit_cap=base.logit_cap)
+    return AdaptedModel(model, stack, below, base, device, cache)
 
 
 def for_labels(weights: AdapterWeights, trained: tuple[str, ...], asked: tuple[str, ...]) -> AdapterWeights:

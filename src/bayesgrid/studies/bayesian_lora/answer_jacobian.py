@@ -96,7 +96,7 @@ def _by_batch(
         if scope == "head":
             with torch.no_grad():
                 hidden = adapted.model.hidden(batch, size)
-            logits = adapted.model.head(hidden)
+            logits = adapted.model.answers(hidden)
         else:
             logits = adapted.model.logits(batch, size)
         yield rows, logits.detach().cpu(), _gradients(logits, names, adapted)

@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bayesgrid.adapters.low_rank import AdapterWeights
+from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
+from bayesgrid.adapters.stacked import AdapterStack, StackedLora
 from bayesgrid.errors import NumericalError
 from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
@@ -31,11 +32,13 @@ def predict(
     """Return the logits of every adapter on every question, ``[S, N, C]``; absent options are not masked.
 
     What an adapter answers does not depend on the others, nor on which prompts share a batch, but for float rounding.
+    Adapters that differ in the answer head alone share one pass through the decoder.
 
     Args:
-        adapted: its stack is resized to S slots, unless ``weights`` is None.
+        adapted: its stack is resized, to S slots or to 1 if the adapters share the decoder, unless ``weights`` is None.
         task: prepared for the model.
-        weights: S adapters; None takes those that are in the stack, one per slot.
+        weights: S adapters; None takes those that are in the stack, one per slot. They share the decoder if they hold
+            the same :class:`LowRankPair` objects for it, as draws with scope ``head`` do.
         progress: called with prompts done and prompts in all.
         perturb: called before each batch with its number, to set noise that differs between batches; prompts are then
             computed whole.
@@ -44,12 +47,17 @@ def predict(
         NumericalError: if a logit is not finite, naming the question.
     """
     stack, model = adapted.stack, adapted.model
+    heads: StackedLora | None = None
     if weights is not None:
-        stack.resize(len(weights))
-        for slot, adapter in enumerate(weights):
+        decoders = weights
+        if perturb is None and _share_decoder(weights, stack):
+            heads, decoders = _heads(weights, stack), weights[:1]
+        stack.resize(len(decoders))
+        for slot, adapter in enumerate(decoders):
             stack.load(slot, adapter)
     slots = stack.slots
-    logits = np.empty((slots, len(task), adapted.labels), dtype=np.float32)
+    adapters = slots if heads is None else len(heads.a)
+    logits = np.empty((adapters, len(task), adapted.labels), dtype=np.float32)
     shared = task.shared_prefix if perturb is None else 0
     prefix = None
     done = 0
@@ -60,8 +68,11 @@ def predict(
         batch = prompt_batch([task.prompts[row] for row in rows], shared, device=adapted.device)
         if prefix is None and shared and model.shares_prefix:
             prefix = model.prefix_states(batch.prefix, slots)
-        answered = model.logits(batch.repeated(slots), slots, prefix)
-        logits[:, rows] = answered.reshape(slots, len(rows), -1).cpu().numpy()
+        if heads is None:
+            answered = model.logits(batch.repeated(slots), slots, prefix)
+        else:
+            answered = model.answers(model.hidden(batch, 1, prefix).repeat(adapters, 1), heads)
+        logits[:, rows] = answered.reshape(adapters, len(rows), -1).cpu().numpy()
         done += len(rows)
         if progress is not None:
             progress(done, len(task))
@@ -73,6 +84,28 @@ def predict(
             remedy="train with a lower learning rate, or in float32",
         )
     return logits
+
+
+def _share_decoder(weights: Sequence[AdapterWeights], stack: AdapterStack) -> bool:
+    first = weights[0]
+    if len(weights) == 1 or ANSWER_HEAD not in first.pairs or ANSWER_HEAD not in stack.layers:
+        return False
+    return all(
+        one.scaling == first.scaling
+        and one.pairs.keys() == first.pairs.keys()
+        and all(pair is first.pairs[name] for name, pair in one.pairs.items() if name != ANSWER_HEAD)
+        for one in weights
+    )
+
+
+def _heads(weights: Sequence[AdapterWeights], stack: AdapterStack) -> StackedLora:
+    """Return an answer head with one slot for each of ``weights``."""
+    own = stack.layers[ANSWER_HEAD]
+    heads = StackedLora(own.base, len(weights), own.rank, own.scaling)
+    with torch.no_grad():
+        heads.a.copy_(torch.stack([one.pairs[ANSWER_HEAD].a for one in weights]))
+        heads.b.copy_(torch.stack([one.pairs[ANSWER_HEAD].b for one in weights]))
+    return heads
 
 
 def prediction_frame(seed: int, split: str, task: AnswerTask, logits: NDArray[np.floating]) -> pd.DataFrame:

@@ -141,7 +141,12 @@ class _Loop:
         self.rows_of_slot = rows_of_slot or [np.arange(len(task))] * len(method.slots)
         method.initialise()
         self.groups = method.groups()
-        self.optimiser = SlotAdamW(self.groups, epsilon=spec.training.epsilon, weight_decay=spec.training.weight_decay)
+        self.optimiser = SlotAdamW(
+            self.groups,
+            epsilon=spec.training.epsilon,
+            weight_decay=spec.training.weight_decay,
+            decayed=("factors",),  # decay of a deviation's parameter would widen or narrow the posterior
+        )
         slots = len(method.slots)
         self.active = torch.ones(slots, dtype=torch.bool)
         self.history = TrainingHistory(

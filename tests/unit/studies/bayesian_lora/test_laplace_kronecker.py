@@ -13,7 +13,8 @@ from bayesgrid.studies.bayesian_lora.laplace.evidence import adam_prior_precisio
 from bayesgrid.studies.bayesian_lora.laplace.kronecker import KroneckerLaplace
 from bayesgrid.studies.bayesian_lora.laplace_prediction import predict_laplace
 from bayesgrid.studies.bayesian_lora.methods import posterior_fit
-from bayesgrid.studies.bayesian_lora.methods.laplace_kronecker import exact_trace_blocks, token_sums
+from bayesgrid.studies.bayesian_lora.methods.laplace_kronecker import exact_trace_blocks
+from bayesgrid.studies.bayesian_lora.token_sums import token_sums
 
 LABELS = (3, 4, 5)
 LETTERS = ("A", "B", "C")

@@ -282,6 +282,7 @@ def newton(fit_spec):
     """A function that returns IVON on a stack of one small layer."""
 
     def make(examples=100, seeds=(0, 1), **ivon):
+        ivon.setdefault("effective_sample_size", float(examples))
         spec = fit_spec("ivon", seeds=list(seeds), ivon=ivon, training={"steps": 1000})
         stack, _ = AdapterStack.wrap(_OneLayer(), None, targets=["q_proj"], rank=2, scaling=1.0, slots=len(seeds))
         own = trained_method(spec)(spec, stack, tuple(Slot(seed) for seed in seeds), examples)

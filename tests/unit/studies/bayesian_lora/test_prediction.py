@@ -64,6 +64,40 @@ def test_shared_prefix_changes_nothing(draws, make_task):
     np.testing.assert_allclose(predict(adapted, task, weights), predict(adapted, whole, weights), atol=1e-5)
 
 
+def test_draws_of_the_head_answer_as_whole_adapters_do(draws, make_task):
+    adapted, weights = draws
+    task = make_task(9)
+    heads = [
+        dataclasses.replace(one, pairs={**weights[0].pairs, "answer_head": one.pairs["answer_head"]}) for one in weights
+    ]
+    together = predict(adapted, task, heads)
+    assert adapted.stack.slots == 1
+    alone = np.concatenate([predict(adapted, task, [one]) for one in heads])
+    np.testing.assert_allclose(together, alone, atol=1e-5, rtol=1e-6)
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def test_adapters_that_share_all_but_one_layer_are_computed_apart(draws, make_task):
+    adapted, weights = draws
+    task = make_task(9)
+    name = next(iter(weights[0].pairs))
+    mixed = [weights[0], dataclasses.replace(weights[0], pairs={**weights[0].pairs, name: weights[1].pairs[name]})]
+    alone = np.concatenate([predict(adapted, task, [one]) for one in mixed])
+    np.testing.assert_allclose(predict(adapted, task, mixed), alone, atol=1e-5, rtol=1e-6)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_states_below_the_adapters_change_nothing_in_half_precision(adapted_model, fit_spec, make_task, random_weights):
+    task = dataclasses.replace(make_task(9), shared_prefix=0)
+    split = adapted_model(fit_spec("mle", lora={"top_blocks": 1}), layers=3, dtype=torch.bfloat16)
+    plain = adapted_model(fit_spec("mle"), layers=3, dtype=torch.bfloat16)
+    weights = [random_weights(split.stack)]
+    silent = random_weights(plain.stack, size=0.0)
+    whole = [dataclasses.replace(one, pairs={**silent.pairs, **one.pairs}) for one in weights]
+    found, expected = predict(split, split.prepared(task), weights), predict(plain, task, whole)
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+
+
 def test_states_below_the_adapters_change_nothing(adapted_model, fit_spec, make_task, random_weights, tmp_path):
     task = make_task(9)
     spec = fit_spec("mle", lora={"top_blocks": 1})

@@ -42,7 +42,7 @@ class VariationalOnlineNewton(TrainedMethod):
         return {"factors": self.spec.ivon.learning_rate, "curvature": 0.0, "momentum": 0.0}
 
     def _sample_size(self) -> float:
-        return self.spec.ivon.effective_sample_size or float(self.examples)
+        return self.spec.ivon.effective_sample_size
 
     def _deviation(self, curvature: Tensor) -> Tensor:
         return (self._sample_size() * (curvature + self.spec.ivon.weight_decay)).rsqrt()
