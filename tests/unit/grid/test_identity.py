@@ -45,7 +45,12 @@ def test_golden_ids_have_not_moved():
     assert len(golden) >= 20
     for entry in golden:
         spec = study_specification(entry["study"]).from_parameters(entry["parameters"], where="golden")
-        record = identity_record(spec, data_versions=entry["data_versions"])
+        record = identity_record(
+            spec,
+            data_versions=entry["data_versions"],
+            model_revision=entry.get("model_revision"),
+            needs=entry.get("needs"),
+        )
         assert run_id(spec.slug(), record) == entry["id"], "an id moved: old results are lost to every user"
 
 
