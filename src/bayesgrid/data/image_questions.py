@@ -111,7 +111,7 @@ def load_mnist(files: Mapping[str, Path], images: Path) -> Splits:
             splits[split].append(
                 ChoiceQuestion(
                     identifier,
-                    "Which numerical digit is shown in the image?",
+                    "Which digit does the image show?",
                     _DIGITS,
                     value_of(row, "label", range(10), path),
                     image=_embedded(row, images, path),

@@ -28,10 +28,7 @@ _OPTIONS = 4
 _POINTS = 60
 _NOISE = 0.02
 _DISTANCE = 0.2
-_QUESTION = (
-    "For the provided image of a plot, which of the following formulas best describes the relationship between the "
-    "variables?"
-)
+_QUESTION = "The image shows points of one function. Which formula is it?"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Prompt templates: how a question becomes the user's turn, without chat markup and without the answer.
 
-The instruction lines are those of the BayesAdapt reference where it has one; the answer is always one of the data set's
-labels, and comes as the first token of the model's turn.
+The wording is this project's own; results under other wordings, such as published ones, differ by more than the method.
+The answer is always one of the data set's labels, and comes as the first token of the model's turn.
 """
 
 import hashlib
@@ -21,20 +21,21 @@ def _choices(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
 
 
 def _lettered_choices(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
-    instruction = "Answer the multiple choice question below. Output the letter of your choice only."
+    instruction = "Pick the right option for this question. Reply with its letter and nothing else."
     return f"{instruction}\n{question.question}\n{_choices(question, labels)}"
 
 
 def _blank_choices(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
     instruction = (
-        "For the sentence given below, select the answer that best fills in the blank (_) from the given choices."
+        "In this sentence an underscore (_) stands for what is missing. Pick the option that belongs there. "
+        "Reply with its letter and nothing else."
     )
     return f"{instruction}\n{question.question}\n{_choices(question, labels)}"
 
 
 def _passage_true_false(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
     false, true = labels
-    instruction = f"Read the passage below and answer the question with the words '{true}' or '{false}'."
+    instruction = f"Here is a passage and a question about it. Reply with one word, {false} or {true}."
     return f"{instruction}\nPassage: {question.passage}\nQuestion: {question.question.rstrip('?')}?"
 
 
@@ -44,20 +45,20 @@ def _logic_output(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
 
 def _image_letter(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
     del labels  # the question's own text holds its lettered choices
-    instruction = "Answer the multiple choice question about the image. Output the letter of your choice only."
+    instruction = "Look at the image and pick the right option. Reply with its letter and nothing else."
     return f"{instruction}\n{question.question}"
 
 
 def _image_yes_no(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
-    return f"Answer the following question as {' or '.join(labels)} only.\n{question.question}"
+    return f"Look at the image and reply with one word, {' or '.join(labels)}.\n{question.question}"
 
 
 def _image_formula(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
-    return f"{question.question} Output the letter of your choice only.\n{_choices(question, labels)}"
+    return f"{question.question} Reply with the letter and nothing else.\n{_choices(question, labels)}"
 
 
 def _image_digit(question: ChoiceQuestion, labels: tuple[str, ...]) -> str:
-    return f"{question.question} Output the digit from {labels[0]} to {labels[-1]} only."
+    return f"{question.question} Reply with one digit, {labels[0]} to {labels[-1]}."
 
 
 TEMPLATES: Mapping[str, Template] = {

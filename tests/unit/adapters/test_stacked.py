@@ -168,3 +168,33 @@ def test_adapter_that_does_not_fit_is_refused(fault: str) -> None:
         pairs["layers.0.q_proj"] = LowRankPair(torch.zeros(3, 6), torch.zeros(5, 3))
     with pytest.raises(StateError, match={"layers": "other layers", "rank": "another rank"}.get(fault, "scaling")):
         stack.load(0, AdapterWeights(pairs, 2.0 if fault == "scaling" else 1.5))
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_quantised_base_is_dequantised_once_for_all_slots_and_passes_gradients(kind: str) -> None:
+    import bitsandbytes
+
+    torch.manual_seed(0)
+    weight = torch.randn(64, 128)
+    if kind == "nf4":
+        base = bitsandbytes.nn.Linear4bit(128, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+        base.weight = bitsandbytes.nn.Params4bit(weight.clone(), requires_grad=False, quant_type="nf4")
+    else:
+        base = bitsandbytes.nn.Linear8bitLt(128, 64, bias=False, has_fp16_weights=False)
+        base.weight = bitsandbytes.nn.Int8Params(weight.clone(), requires_grad=False, has_fp16_weights=False)
+    base = base.to("cpu")
+    layer = StackedLora(base, slots=3, rank=4, scaling=2.0)
+    with torch.no_grad():
+        layer.a.normal_()
+        layer.b.normal_()
+    inputs = torch.randn(6, 5, 128, requires_grad=True)
+    outputs = layer(inputs)
+    frozen = base(inputs.detach())
+    for row in range(6):
+        slot = row // 2
+        update = 2.0 * inputs[row] @ layer.a[slot].T @ layer.b[slot].T
+        expected = frozen[row] + update
+        torch.testing.assert_close(outputs[row], expected, atol=1e-3, rtol=1e-3)
+    outputs.float().square().sum().backward()
+    assert layer.a.grad is not None and all(float(layer.a.grad[slot].abs().max()) > 0 for slot in range(3))
+    assert inputs.grad is not None and bool(torch.isfinite(inputs.grad).all())

@@ -22,7 +22,7 @@ def test_versions_tell_templates_apart():
 def test_a_question_shows_the_options_it_has():
     question = ChoiceQuestion("q", "Which?", ("one", "two", "three"), 2)
     assert render_prompt("lettered_choices", question, tuple("ABCDE")) == (
-        "Answer the multiple choice question below. Output the letter of your choice only.\n"
+        "Pick the right option for this question. Reply with its letter and nothing else.\n"
         "Which?\nChoices:\nA) one\nB) two\nC) three"
     )
 
@@ -31,7 +31,7 @@ def test_a_question_shows_the_options_it_has():
 def test_passages_come_before_their_question_which_has_one_question_mark(text):
     question = ChoiceQuestion("q", text, ("false", "true"), 1, passage="It is.")
     assert render_prompt("passage_true_false", question, ("false", "true")) == (
-        "Read the passage below and answer the question with the words 'true' or 'false'.\n"
+        "Here is a passage and a question about it. Reply with one word, false or true.\n"
         "Passage: It is.\nQuestion: is it so?"
     )
 

@@ -55,13 +55,24 @@ class BayesianLoraSpec(FitSpec):
         return self.evaluation.dataset or self.dataset
 
     def sparse_parameters(self) -> dict[str, Any]:
-        """Return the parameters that differ from what their absence stands for; the training set has one spelling."""
+        """Return the parameters that differ from what their absence stands for.
+
+        The training set has one spelling, and what a method without draws cannot read is left out.
+        """
         sparse = super().sparse_parameters()
+        unread = set(self._unread_evaluation())
         if self.evaluation.dataset == self.dataset:
-            sparse["evaluation"].pop("dataset")
-            if not sparse["evaluation"]:
-                sparse.pop("evaluation")
-        return sparse
+            unread.add("dataset")
+        evaluation = {key: value for key, value in sparse.pop("evaluation", {}).items() if key not in unread}
+        return {**sparse, "evaluation": evaluation} if evaluation else sparse
+
+    def _unread_evaluation(self) -> tuple[str, ...]:
+        if self.method in ("zeroshot", "mle", "map"):
+            return ("draws", "scope", "antithetic", "trial")
+        if self.method in ("laplace", "laplace_kronecker"):
+            # Its draws are laplace.logit_draws; 0 alone, the mean, is a choice here.
+            return ("scope", "antithetic", *(() if self.evaluation.draws == 0 else ("draws",)))
+        return ()
 
     def slug(self) -> str:
         """Return model, training set, method, mode, evaluated set if it is another, draws if not the usual, seeds."""
@@ -70,7 +81,7 @@ class BayesianLoraSpec(FitSpec):
             parts.append(self.mode)
         if self.evaluated() != self.dataset:
             parts += ["on", self.evaluated()]
-        if self.evaluation.draws != EvaluationSpec.model_fields["draws"].default:
+        if "draws" in self.sparse_parameters().get("evaluation", {}):
             parts.append("mean" if self.evaluation.draws == 0 else f"draws{self.evaluation.draws}")
         return "-".join([*parts, seed_slug(self.seeds)])
 

@@ -54,7 +54,7 @@ def _tokenizer(folder):
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    text = "Answer the multiple choice question below. Output the letter of your choice only. Choices: A) B) C) D) E)"
+    text = "Pick the right option for this question. Reply with its letter and nothing else. Choices: A) B) C) D) E)"
     core.train_from_iterator([text] * 20, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token="<unk>", pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
