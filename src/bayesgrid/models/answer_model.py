@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.models.image_features import ImageBatch
 
-__all__ = ["AnswerModel", "PrefixStates", "PromptBatch", "answer_head", "prompt_batch", "split_decoder"]
+__all__ = ["AnswerModel", "Batch", "PrefixStates", "PromptBatch", "answer_head", "prompt_batch", "split_decoder"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class PromptBatch:
         """Return the rows ``times`` times over, one copy after the other: one block for each of ``times`` slots."""
         shape = [times, *[1] * (self.tokens.dim() - 1)]
         return PromptBatch(self.tokens.repeat(shape), self.last.repeat(times), self.prefix)
+
+
+Batch = PromptBatch | ImageBatch
+"""What a model answers in one pass."""
 
 
 def prompt_batch(prompts: Sequence[np.ndarray], shared_prefix: int, *, device: torch.device) -> PromptBatch:
@@ -69,7 +74,8 @@ class AnswerModel:
     """A decoder and an answer head, adapted or not; only the last token's state reaches the head.
 
     Args:
-        decoder: the model without its own head; returns ``last_hidden_state``.
+        decoder: the model without its own head; returns ``last_hidden_state``. One that sees reads text with its
+            language part alone.
         head: ``[hidden] -> [labels]``, in float32.
         shares_prefix: whether the decoder can continue from cached keys and values of a prefix.
         logit_cap: c of a model whose logits are c · tanh(z / c); None where they are linear.
@@ -83,7 +89,7 @@ class AnswerModel:
         self.head = head
         self.shares_prefix = shares_prefix
 
-    def states(self, batch: PromptBatch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
+    def states(self, batch: Batch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
         """Return the states of all tokens after the prefix, ``[rows, T, hidden]``.
 
         Args:
@@ -91,9 +97,12 @@ class AnswerModel:
             blocks: G; the prefix is computed once for each.
             prefix: what :meth:`prefix_states` returned for the same adapters, to do without computing it again.
         """
-        rows = batch.tokens.shape[0]
+        rows = len(batch.last)
         if rows % blocks:
             raise ValueError(f"{rows} rows are no {blocks} blocks of equal size")
+        if isinstance(batch, ImageBatch):
+            seen: _DecoderOutput = self.decoder(**batch.arguments(self.decoder), use_cache=False)
+            return seen.last_hidden_state
         length = len(batch.prefix)
         if not length:
             return self._call(batch.tokens, None).last_hidden_state
@@ -111,12 +120,12 @@ class AnswerModel:
         cache = self._call(prefix.expand(blocks, *prefix.shape), DynamicCache()).past_key_values
         return PrefixStates([(layer.keys, layer.values) for layer in cache.layers])
 
-    def hidden(self, batch: PromptBatch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
+    def hidden(self, batch: Batch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
         """Return the state of each prompt's last token, float32 ``[rows, hidden]``; see :meth:`states`."""
         states = self.states(batch, blocks, prefix)
         return states[torch.arange(len(states), device=states.device), batch.last].float()
 
-    def logits(self, batch: PromptBatch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
+    def logits(self, batch: Batch, blocks: int = 1, prefix: "PrefixStates | None" = None) -> Tensor:
         """Return float32 ``[rows, labels]``; see :meth:`states`."""
         return self.answers(self.hidden(batch, blocks, prefix))
 
@@ -132,7 +141,9 @@ class AnswerModel:
             inputs = {"inputs_embeds": tokens.to(embedding.dtype)}
         else:
             inputs = {"input_ids": tokens}
-        output: _DecoderOutput = self.decoder(**inputs, past_key_values=cache, use_cache=cache is not None)
+        # A whole model that sees keeps the positions of the last image it was shown, and would shift text by them.
+        reader = getattr(self.decoder, "language_model", self.decoder)
+        output: _DecoderOutput = reader(**inputs, past_key_values=cache, use_cache=cache is not None)
         return output
 
 

@@ -8,7 +8,15 @@ from PIL import Image, UnidentifiedImageError
 
 from bayesgrid.errors import ConfigurationError, DataError
 
-__all__ = ["MAX_IMAGE_SIDE", "full_image_prompt", "image_token_id", "read_image", "shrink_image"]
+__all__ = [
+    "MAX_IMAGE_SIDE",
+    "full_image_prompt",
+    "image_size",
+    "image_token_id",
+    "read_image",
+    "shrink_image",
+    "shrunk_size",
+]
 
 MAX_IMAGE_SIDE = 224
 """Longest side of an image in pixels, as in the published experiments."""
@@ -27,6 +35,19 @@ def read_image(path: Path) -> Image.Image:
         raise DataError(f"the image cannot be read: {error}", where=str(path)) from error
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height in pixels of the image at ``path``, whose pixels are not read.
+
+    Raises:
+        DataError: if there is none, or its beginning is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        raise DataError(f"the image cannot be read: {error}", where=str(path)) from error
+
+
 def shrink_image(image: Image.Image, max_side: int = MAX_IMAGE_SIDE) -> Image.Image:
     """Return ``image`` with its longer side at most ``max_side`` pixels; a smaller image stays as it is.
 
@@ -35,13 +56,23 @@ def shrink_image(image: Image.Image, max_side: int = MAX_IMAGE_SIDE) -> Image.Im
     Raises:
         ConfigurationError: if ``max_side`` is below 1.
     """
+    size = shrunk_size(image.size, max_side)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def shrunk_size(size: tuple[int, int], max_side: int = MAX_IMAGE_SIDE) -> tuple[int, int]:
+    """Return width and height of an image of ``size`` after :func:`shrink_image`.
+
+    Raises:
+        ConfigurationError: if ``max_side`` is below 1.
+    """
     if max_side < 1:
         raise ConfigurationError("an image needs at least one pixel", given=max_side, allowed="1 or more")
-    longer = max(image.size)
+    longer = max(size)
     if longer <= max_side:
-        return image
-    width, height = (max(1, round(side * max_side / longer)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+        return size
+    width, height = (max(1, round(side * max_side / longer)) for side in size)
+    return width, height
 
 
 def image_token_id(decoder: Any) -> int:

@@ -6,10 +6,11 @@ import torch
 from PIL import Image
 
 from bayesgrid.errors import DataError
-from bayesgrid.models.image_features import VisionFeatureCache, image_batch
+from bayesgrid.models.image_features import ImageBatch, VisionFeatureCache, image_batch
 from bayesgrid.models.image_prompts import full_image_prompt
 from bayesgrid.models.loading import load_language_model
 from bayesgrid.models.prompt_tokens import tokenise
+from bayesgrid.models.stored_image import StoredImage
 
 FAMILIES = ["qwen3_vl", "gemma3"]
 TEXTS = ["what is it?", "Which of these is a fruit? A) stone B) apple", "Is it blue?"]
@@ -32,6 +33,8 @@ def model(request, tiny_model_folder):
         loaded.tokenizer.chat_template = template.replace(
             "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|>"
         )
+        # Starts at 0, and images would all look alike.
+        torch.nn.init.normal_(loaded.decoder.multi_modal_projector.mm_input_projection_weight)
     return loaded
 
 
@@ -131,3 +134,55 @@ def test_model_that_does_not_see_has_no_features(tiny_model_folder):
     )
     with pytest.raises(DataError, match="does not see"):
         VisionFeatureCache(model)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (16, 48), (7, 9), (64, 64), (90, 20)])
+def test_places_of_an_image_follow_from_its_size(model, size):
+    cache = VisionFeatureCache(model)
+    assert cache.places(size) == cache.features(picture(*size, 3)).places
+
+
+def test_places_are_found_without_the_vision_tower(model):
+    tower = model.decoder.visual if hasattr(model.decoder, "visual") else model.decoder.vision_tower
+    tower.register_forward_hook(lambda *_: pytest.fail("the vision tower ran"))
+    assert VisionFeatureCache(model).places((40, 24)) > 0
+
+
+def test_stored_image_is_made_small_and_read_once(model, tmp_path):
+    path = tmp_path / "large.png"
+    large = picture(448, 224, 4)
+    large.save(path)
+    cache = VisionFeatureCache(model)
+    stored = StoredImage(path, cache)
+    expected = VisionFeatureCache(model).features(large.resize((224, 112), Image.Resampling.LANCZOS))
+    assert stored.places == expected.places
+    found = stored.features
+    torch.testing.assert_close(found.embeddings, expected.embeddings)
+    path.unlink()
+    assert StoredImage(path, cache).features is found
+
+
+def test_features_that_were_forgotten_are_computed_again(model, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for image, path in zip(PICTURES, paths, strict=True):
+        image.save(path)
+    one = VisionFeatureCache(model).features(PICTURES[0])
+    cache = VisionFeatureCache(model, most_bytes=one.size_bytes + 1)
+    for _ in range(2):
+        for image, path in zip(PICTURES, paths, strict=True):
+            expected = VisionFeatureCache(model).features(image)
+            torch.testing.assert_close(cache.features_of_file(path).embeddings, expected.embeddings)
+    paths[0].unlink()
+    with pytest.raises(DataError, match=r"0\.png.*cannot be read"):
+        cache.features_of_file(paths[0])
+
+
+def test_repeated_batch_stands_block_after_block(model):
+    ids, features = prompts_and_features(model, VisionFeatureCache(model))
+    last = torch.tensor([len(row) - 1 for row in ids])
+    batch = ImageBatch(ids, tuple(features), last).repeated(2).repeated(3)
+    with torch.no_grad():
+        once = model.decoder(**image_batch(model.decoder, ids, features)).last_hidden_state
+        found = model.decoder(**batch.arguments(model.decoder)).last_hidden_state
+    torch.testing.assert_close(found, torch.cat([once] * 6), rtol=1e-5, atol=1e-5)
+    assert batch.last.tolist() == last.tolist() * 6

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bayesgrid.errors import ConfigurationError, DataError
-from bayesgrid.models.image_prompts import full_image_prompt, read_image, shrink_image
+from bayesgrid.models.image_prompts import full_image_prompt, image_size, read_image, shrink_image, shrunk_size
 from bayesgrid.models.loading import load_language_model
 
 
@@ -22,6 +22,19 @@ def test_shrunk_image_keeps_its_proportions_and_never_grows(width, height):
     else:
         assert max(found.size) == 100
         assert abs(found.size[0] * height - found.size[1] * width) <= max(width, height)
+
+
+@given(st.integers(1, 900), st.integers(1, 900))
+def test_size_of_a_shrunk_image_is_known_before_it_is_shrunk(width, height):
+    assert shrunk_size((width, height), 100) == shrink_image(Image.new("RGB", (width, height)), 100).size
+
+
+def test_size_of_a_stored_image_is_width_and_height(tmp_path):
+    picture(8, 6).save(tmp_path / "a.png")
+    assert image_size(tmp_path / "a.png") == (8, 6)
+    (tmp_path / "a.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"a\.png.*cannot be read"):
+        image_size(tmp_path / "a.png")
 
 
 def test_image_is_shrunk_with_lanczos_filter():

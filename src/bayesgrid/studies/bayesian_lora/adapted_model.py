@@ -10,12 +10,14 @@ import numpy as np
 import safetensors.numpy
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import nn
 
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights, LowRankPair
 from bayesgrid.adapters.stacked import AdapterStack
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.models.answer_model import AnswerModel, answer_head, prompt_batch, split_decoder
+from bayesgrid.models.answer_model import AnswerModel, Batch, answer_head, prompt_batch, split_decoder
+from bayesgrid.models.image_features import ImageBatch
 from bayesgrid.models.loading import LanguageModel
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.store.atomic import atomic_write
@@ -56,6 +58,20 @@ class AdaptedModel:
     def labels(self) -> int:
         """Return C, the number of labels the head has."""
         return int(self.model.head.out_features)  # type: ignore[arg-type]
+
+    def batch(self, task: AnswerTask, rows: NDArray[np.int64], shared_prefix: int = 0) -> Batch:
+        """Return the questions at positions ``rows`` of ``task`` as the adapted model takes them.
+
+        Args:
+            task: prepared for the model.
+            rows: positions, in any order; one may stand there twice.
+            shared_prefix: how many leading tokens of the prompts are computed once; 0 for questions about images.
+        """
+        prompts = [task.prompts[row] for row in rows]
+        if not task.images:
+            return prompt_batch(prompts, shared_prefix, device=self.device)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        return ImageBatch(tuple(prompts), tuple(task.images[row].features for row in rows), last)
 
     def prepared(self, task: AnswerTask) -> AnswerTask:
         """Return ``task`` with prompts as the adapted part takes them: tokens, or the states below the adapters."""
@@ -104,12 +120,20 @@ def adapt_model(
     """Put ``slots`` adapters on ``base``, in place, with a head for the labels' tokens.
 
     Raises:
-        ConfigurationError: if a target matches no layer, or the model has fewer blocks than are to be adapted.
+        ConfigurationError: if a target matches no layer, the model has fewer blocks than are to be adapted, or it sees
+            and not all of its blocks are.
     """
     head = answer_head(base.head_weight, label_tokens)
     decoder, below = base.decoder, None
     depth = len(decoder.layers) if isinstance(getattr(decoder, "layers", None), nn.ModuleList) else 0  # type: ignore[arg-type]
     top = lora.top_blocks
+    if top is not None and base.processor is not None:
+        raise ConfigurationError(
+            "key 'lora.top_blocks': all blocks of a model that sees are adapted",
+            where=f"model {base.name!r}",
+            given=top,
+            remedy="leave the key out",
+        )
     if top is not None and top > depth:
         raise ConfigurationError(
             "key 'lora.top_blocks': the model has fewer blocks", given=top, allowed=f"1 to {depth}"

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
@@ -92,7 +91,7 @@ def _by_batch(
             stack.resize(size)
             for slot in range(size):
                 stack.load(slot, weights)
-        batch = prompt_batch([task.prompts[row] for row in rows], 0, device=adapted.device)
+        batch = adapted.batch(task, rows)
         if scope == "head":
             with torch.no_grad():
                 hidden = adapted.model.hidden(batch, size)

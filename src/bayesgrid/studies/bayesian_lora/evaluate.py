@@ -15,12 +15,12 @@ from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.store.manifest import peak_memory_mb
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, for_labels
 from bayesgrid.studies.bayesian_lora.answer_metrics import DrawnAnswers, answer_metrics
-from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, answer_task, chosen_questions
+from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, chosen_questions
 from bayesgrid.studies.bayesian_lora.fit import posterior_folder
 from bayesgrid.studies.bayesian_lora.laplace_prediction import predict_laplace
 from bayesgrid.studies.bayesian_lora.methods.reference_noise import NOISY_METHODS, reference_noise
 from bayesgrid.studies.bayesian_lora.prediction import Progress, predict, prediction_frame
-from bayesgrid.studies.bayesian_lora.run_inputs import base_model, learnt_questions, run_device
+from bayesgrid.studies.bayesian_lora.run_inputs import base_model, learnt_questions, run_device, task_for_model
 from bayesgrid.studies.bayesian_lora.spec import BayesianLoraSpec
 
 __all__ = ["drawn_adapters", "run"]
@@ -36,13 +36,14 @@ def run(spec: BayesianLoraSpec, context: RunContext, inputs: RunInputs) -> RunRe
 
     Raises:
         StateError: if a posterior is damaged or belongs to another model.
+        ConfigurationError: if the questions have images and the model cannot be asked about them.
         NumericalError: if a logit is not finite.
     """
     base = base_model(spec, inputs)
     validation = learnt_questions(spec, base, inputs).validation
     evaluated = spec.evaluated()
     data = read_choice_questions(inputs.data, evaluated, inputs.data_versions[evaluated])
-    test = answer_task(data, "test", base.tokenizer, spec.prompt.form)
+    test = task_for_model(data, "test", base, spec.prompt.form)
     test = test.rows(chosen_questions(len(test), spec.evaluation.examples, f"test of {evaluated}"))
 
     labels = tuple(dict.fromkeys((*validation.labels, *test.labels)))

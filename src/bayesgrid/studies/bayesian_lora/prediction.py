@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.adapters.stacked import AdapterStack, StackedLora
 from bayesgrid.errors import NumericalError
-from bayesgrid.models.answer_model import prompt_batch
+from bayesgrid.models.answer_model import PromptBatch
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
@@ -65,8 +65,8 @@ def predict(
     for number, rows in enumerate(length_buckets([len(prompt) for prompt in task.prompts], together)):
         if perturb is not None:
             perturb(number)
-        batch = prompt_batch([task.prompts[row] for row in rows], shared, device=adapted.device)
-        if prefix is None and shared and model.shares_prefix:
+        batch = adapted.batch(task, rows, shared)
+        if prefix is None and shared and model.shares_prefix and isinstance(batch, PromptBatch):
             prefix = model.prefix_states(batch.prefix, slots)
         if heads is None:
             answered = model.logits(batch.repeated(slots), slots, prefix)
@@ -116,6 +116,7 @@ def prediction_frame(seed: int, split: str, task: AnswerTask, logits: NDArray[np
         "seed": np.full(count * draws, seed, dtype=np.int64),
         "split": split,
         "example": np.repeat(np.array(task.questions, dtype=object), draws),
+        "group": np.repeat(np.array(task.groups or [""] * count, dtype=object), draws),
         "answer": np.repeat(task.answers, draws),
         "options": np.repeat(task.options, draws),
         "draw": np.tile(np.arange(draws, dtype=np.int64), count),

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from bayesgrid.data.choice_questions import read_choice_questions
-from bayesgrid.errors import StateError
+from bayesgrid.data.choice_questions import ChoiceQuestions, read_choice_questions
+from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.models.loading import LanguageModel, load_language_model
+from bayesgrid.models.prompt_tokens import PromptForm
 from bayesgrid.store.execution import RunInputs
-from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, answer_task, divide_labels
+from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, answer_task, divide_labels, image_task
 from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
 
-__all__ = ["LearntQuestions", "base_model", "learnt_questions", "run_device"]
+__all__ = ["LearntQuestions", "base_model", "learnt_questions", "run_device", "task_for_model"]
 
 _logger = logging.getLogger(__name__)
 
@@ -51,15 +52,43 @@ def base_model(spec: FitSpec, inputs: RunInputs) -> LanguageModel:
     )
 
 
+def task_for_model(data: ChoiceQuestions, split: str, base: LanguageModel, form: PromptForm) -> AnswerTask:
+    """Return one split of ``data`` as ``base`` reads it: text alone, or with the image of each question.
+
+    Raises:
+        ConfigurationError: if the questions have images and the model does not see, or is asked as plain text.
+        DataError: if the split is absent or empty, only some of its questions have an image, an image cannot be read,
+            or a label is not one token in the context of the prompts.
+    """
+    if all(question.image is None for question in data.splits.get(split, ())):
+        return answer_task(data, split, base.tokenizer, form)
+    if base.processor is None:
+        raise ConfigurationError(
+            f"the questions of {data.name!r} have images, which this model cannot see",
+            where="keys 'model' and 'dataset'",
+            given=base.name,
+            remedy="take a vision-language model, or questions in words",
+        )
+    if form != "instruct":
+        raise ConfigurationError(
+            f"the questions of {data.name!r} have images, which are shown in a chat alone",
+            where="key 'prompt.form'",
+            given=form,
+            allowed="instruct",
+        )
+    return image_task(data, split, base)
+
+
 def learnt_questions(spec: FitSpec, base: LanguageModel, inputs: RunInputs) -> LearntQuestions:
     """Return the questions whose labels are learnt, and those held out, from one budget.
 
     Raises:
         DataError: if the data set is not prepared, or a label is not one token of this model.
+        ConfigurationError: if the questions have images and the model cannot be asked about them.
     """
     data = read_choice_questions(inputs.data, spec.dataset, inputs.data_versions[spec.dataset])
-    task = answer_task(data, "train", base.tokenizer, spec.prompt.form)
-    training, validation = divide_labels(len(task), spec.labels.budget, spec.labels.validation_fraction)
+    task = task_for_model(data, "train", base, spec.prompt.form)
+    training, validation = divide_labels(task, spec.labels.budget, spec.labels.validation_fraction)
     _logger.info(
         "%s: %d labels learnt, %d held out; %s",
         spec.dataset,

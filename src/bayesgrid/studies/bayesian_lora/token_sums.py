@@ -11,7 +11,6 @@ from torch import Tensor
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.adapters.stacked import Projection
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
@@ -58,7 +57,7 @@ def token_sums(
     logits = torch.empty(len(task), adapted.labels)
     done = 0
     for rows in length_buckets([len(prompt) for prompt in task.prompts], batch):
-        prompts = prompt_batch([task.prompts[row] for row in rows], 0, device=adapted.device)
+        prompts = adapted.batch(task, rows)
         seen = _Products(adapted, names)
         with seen:
             answered = adapted.model.logits(prompts)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from bayesgrid.adapters.slot_optimiser import SlotAdamW, clip_slot_gradients
 from bayesgrid.errors import NumericalError
-from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.random_streams import random_stream
 from bayesgrid.store.execution import RunContext
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
@@ -189,7 +188,7 @@ class _Loop:
         training, task, device = self.spec.training, self.task, self.adapted.device
         rows = np.concatenate([self._rows(slot, step) for slot in chosen.tolist()])
         shared = task.shared_prefix if self.method.shares_prefix else 0
-        batch = prompt_batch([task.prompts[row] for row in rows], shared, device=device)
+        batch = self.adapted.batch(task, rows, shared)
         everything = len(chosen) == len(self.active)
         with self.adapted.stack.using(None if everything else chosen.to(device)):
             logits = self.adapted.model.logits(batch, len(chosen))

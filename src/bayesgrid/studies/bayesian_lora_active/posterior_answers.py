@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from bayesgrid.adapters.adapter_posterior import POINT_METHODS, AdapterPosterior
 from bayesgrid.adapters.draws import draw_adapters
-from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
@@ -62,7 +61,7 @@ def mean_features(posterior: AdapterPosterior, adapted: AdaptedModel, task: Answ
     adapted.stack.load(0, posterior.mean)
     features: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(task)
     for rows in length_buckets([len(prompt) for prompt in task.prompts], rows_at_once(adapted.device)):
-        batch = prompt_batch([task.prompts[row] for row in rows], task.shared_prefix, device=adapted.device)
+        batch = adapted.batch(task, rows, task.shared_prefix)
         states = adapted.model.hidden(batch).cpu().numpy()
         for place, row in enumerate(rows):
             features[row] = states[place]

@@ -9,9 +9,9 @@ from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
 from bayesgrid.metrics.learning_curve import area_under_curve
 from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model
-from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, answer_task, chosen_questions
+from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask, chosen_questions
 from bayesgrid.studies.bayesian_lora.prediction import prediction_frame
-from bayesgrid.studies.bayesian_lora.run_inputs import base_model, run_device
+from bayesgrid.studies.bayesian_lora.run_inputs import base_model, run_device, task_for_model
 from bayesgrid.studies.bayesian_lora_active.loop import COLUMNS, LoopHistory, run_loop
 from bayesgrid.studies.bayesian_lora_active.spec import BayesianLoraActiveSpec
 
@@ -25,13 +25,14 @@ def run(spec: BayesianLoraActiveSpec, context: RunContext, inputs: RunInputs) ->
 
     Raises:
         DataError: if the data set is not prepared, or has fewer training questions than are bought.
+        ConfigurationError: if the questions have images and the model cannot be asked about them.
         NumericalError: if training diverges, naming seed and step.
         Preempted: after a checkpoint, if the run was asked to stop.
     """
     base = base_model(spec, inputs)
     data = read_choice_questions(inputs.data, spec.dataset, inputs.data_versions[spec.dataset])
-    training = answer_task(data, "train", base.tokenizer, spec.prompt.form)
-    test = answer_task(data, "test", base.tokenizer, spec.prompt.form)
+    training = task_for_model(data, "train", base, spec.prompt.form)
+    test = task_for_model(data, "test", base, spec.prompt.form)
     test = test.rows(chosen_questions(len(test), spec.acquisition.evaluation_examples, f"test of {spec.dataset}"))
     adapted = adapt_model(base, spec.lora, training.label_tokens, slots=1, device=run_device(), cache=inputs.cache)
     return run_on_tasks(spec, adapted, adapted.prepared(training), adapted.prepared(test), context)

@@ -159,7 +159,7 @@ def test_frame_has_one_row_per_question_and_draw(make_task):
     logits = np.arange(2 * 3 * 3, dtype=np.float32).reshape(2, 3, 3)
     frame = prediction_frame(4, "test", task, logits)
     assert list(frame.columns) == [
-        "seed", "split", "example", "answer", "options", "draw", "logit_0", "logit_1", "logit_2",
+        "seed", "split", "example", "group", "answer", "options", "draw", "logit_0", "logit_1", "logit_2",
     ]  # fmt: skip
     assert frame["example"].tolist() == ["q0-0", "q0-0", "q0-1", "q0-1", "q0-2", "q0-2"]
     assert frame["draw"].tolist() == [0, 1, 0, 1, 0, 1]
