@@ -139,7 +139,7 @@ def test_published_values_can_be_computed_again_from_the_predictions(active_spec
     result = play(spec)
     frame = result.predictions
     assert list(frame.columns) == [
-        "seed", "round", "split", "example", "answer", "options", "draw", "logit_0", "logit_1", "logit_2",
+        "seed", "round", "split", "example", "group", "answer", "options", "draw", "logit_0", "logit_1", "logit_2",
     ]  # fmt: skip
     assert sorted(frame["round"].unique()) == [0, 2]
     for seed in (0, 1):
