@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ __all__ = [
     "SPLITS",
     "ChoiceQuestion",
     "ChoiceQuestions",
+    "Splits",
     "questions_digest",
     "read_choice_questions",
     "write_choice_questions",
@@ -72,6 +73,10 @@ class ChoiceQuestion:
     passage: str | None = None
     group: str | None = None
     image: str | None = None
+
+
+Splits: TypeAlias = dict[str, tuple[ChoiceQuestion, ...]]
+"""Questions by split."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bayesgrid.data.choice_questions import SPLITS, ChoiceQuestion
+from bayesgrid.data.choice_questions import SPLITS, ChoiceQuestion, Splits
 from bayesgrid.data.question_files import Row, read_rows, store_image, value_of
 from bayesgrid.data.question_splits import split_groups
 from bayesgrid.errors import DataError
 
 __all__ = ["load_mathverse", "load_mmstar", "load_mnist", "load_slake"]
-
-Splits = dict[str, tuple[ChoiceQuestion, ...]]
 
 _LETTERS = ("A", "B", "C", "D")
 _SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}

@@ -11,7 +11,7 @@ import json
 from importlib import metadata
 from typing import Any
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import ChoiceQuestion, Splits
 from bayesgrid.data.seeded_splits import draw_splits
 from bayesgrid.data.source_files import UnavailableError
 from bayesgrid.grid.question_sets import QuestionGenerator, SeedBlocks
@@ -26,9 +26,7 @@ _SIGNS = {"&": "&&", "↑": "↑↑", "↓": "↓↓", "⊕": "⊕⊕", "+": "++
 no legend explains."""
 
 
-def draw_logic_questions(
-    name: QuestionGenerator, parameters: SeedBlocks
-) -> tuple[dict[str, tuple[ChoiceQuestion, ...]], dict[str, str]]:
+def draw_logic_questions(name: QuestionGenerator, parameters: SeedBlocks) -> tuple[Splits, dict[str, str]]:
     """Draw the questions of ``circuit_logic`` or ``expression_logic``, and the version of the package that draws them.
 
     Raises:

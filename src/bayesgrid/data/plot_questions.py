@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import ChoiceQuestion, Splits
 from bayesgrid.data.plot_raster import draw_scatter
 from bayesgrid.data.seeded_splits import draw_splits
 from bayesgrid.grid.question_sets import SeedBlocks
@@ -58,9 +58,7 @@ _FAMILIES: tuple[Callable[[float, float, float], Formula], ...] = (
 )
 
 
-def draw_plot_questions(
-    parameters: SeedBlocks, images: Path
-) -> tuple[dict[str, tuple[ChoiceQuestion, ...]], dict[str, str]]:
+def draw_plot_questions(parameters: SeedBlocks, images: Path) -> tuple[Splits, dict[str, str]]:
     """Draw the questions of each split and write their plots into ``images`` as PNG; no package shapes the pixels."""
     images.mkdir(parents=True, exist_ok=True)
 

@@ -14,7 +14,13 @@ from filelock import FileLock
 from bayesgrid.data.checksums import sha256_of_file, verify_sha256
 from bayesgrid.data.choice_questions import IMAGES_FOLDER, QUESTIONS_FILE
 from bayesgrid.data.prepared_folders import PROVENANCE_FILE, prepared_folder
-from bayesgrid.data.question_preparation import check_questions, draw_questions, load_questions, store_questions
+from bayesgrid.data.question_preparation import (
+    check_leaks,
+    check_questions,
+    draw_questions,
+    load_questions,
+    store_questions,
+)
 from bayesgrid.data.regression_tables import LOADERS, TABLE_FILE, bimodal_sine
 from bayesgrid.data.source_files import UnavailableError, describe_files, source_paths, user_paths
 from bayesgrid.data.table_preparation import check_table, store_table
@@ -203,7 +209,8 @@ def _read_questions(
     else:
         questions = load_questions(name, entry, source.loader, paths, scratch)
     digest = check_questions(name, entry, questions)
-    return _Obtained(questions.rows, origin, partial(store_questions, name, entry, questions, digest))
+    leaks = check_leaks(name, questions, None)
+    return _Obtained(questions.rows, origin, partial(store_questions, name, entry, questions, digest, leaks))
 
 
 def _store(name: str, entry: DatasetEntry, obtained: _Obtained, folder: Path) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import Splits
 from bayesgrid.data.logic_questions import draw_logic_questions
 from bayesgrid.data.plot_questions import draw_plot_questions
 from bayesgrid.grid.question_sets import QuestionGenerator, SeedBlocks
 
 __all__ = ["GENERATORS"]
 
-Drawn = tuple[dict[str, tuple[ChoiceQuestion, ...]], dict[str, str]]
+Drawn = tuple[Splits, dict[str, str]]
 
 
 def _logic(name: QuestionGenerator, parameters: SeedBlocks, images: Path) -> Drawn:

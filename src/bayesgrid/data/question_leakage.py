@@ -4,14 +4,17 @@ Two prompts are equal when passage, question and image are, up to case and white
 that a question that comes back with its options in another order is found.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
+from typing import TypeAlias
 
 from bayesgrid.data.choice_questions import SPLITS, ChoiceQuestion, ChoiceQuestions
 from bayesgrid.errors import DataError
 
 __all__ = [
+    "KnownLeaks",
     "QuestionLeak",
     "QuestionLeakReport",
     "compare_questions",
@@ -19,7 +22,12 @@ __all__ = [
     "require_no_question_leaks",
 ]
 
+KnownLeaks: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Leaks that a published data set is known to have: pair of splits, such as ``train/test``, to the largest accepted
+``equal_answers`` and ``questions_of_shared_groups``; a count that is absent is 0."""
+
 _EXAMPLES = 5
+_NONE_KNOWN: KnownLeaks = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,20 @@ class QuestionLeak:
     def clean(self) -> bool:
         """Whether no question comes back with its answer, and no group is shared; equal prompts alone do not count."""
         return not (self.equal_answers or self.shared_groups)
+
+    def within(self, known: KnownLeaks) -> bool:
+        """Return whether no more questions leak than ``known`` says."""
+        accepted = known.get(f"{self.first}/{self.second}", {})
+        return self.equal_answers <= accepted.get("equal_answers", 0) and self.questions_of_shared_groups <= (
+            accepted.get("questions_of_shared_groups", 0)
+        )
+
+    def __str__(self) -> str:
+        pairs = ", ".join(f"{first} and {second}" for first, second in self.examples)
+        return (
+            f"{self.equal_answers} questions of {self.second!r} stand in {self.first!r} with their answer "
+            f"({pairs or 'none'}), {self.questions_of_shared_groups} are of groups with questions there"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,18 +109,16 @@ def find_question_leaks(questions: ChoiceQuestions) -> QuestionLeakReport:
     return QuestionLeakReport(questions.name, leaks)
 
 
-def require_no_question_leaks(report: QuestionLeakReport) -> None:
-    """Raise DataError, with counts and examples of the first leak, unless ``report`` is clean."""
+def require_no_question_leaks(report: QuestionLeakReport, known: KnownLeaks = _NONE_KNOWN) -> None:
+    """Raise DataError, with counts and examples of the first leak, if ``report`` has more than the ``known`` ones."""
     for leak in report.leaks:
-        if not leak.clean:
-            pairs = ", ".join(f"{first} and {second}" for first, second in leak.examples)
+        if not leak.within(known):
+            accepted = known.get(f"{leak.first}/{leak.second}", {})
             raise DataError(
                 f"splits {leak.first!r} and {leak.second!r} leak",
                 where=f"data set {report.dataset!r}",
-                given=(
-                    f"{leak.equal_answers} questions of {leak.second!r} stand in {leak.first!r} with their answer "
-                    f"({pairs or 'none'}), {leak.questions_of_shared_groups} are of groups with questions there"
-                ),
+                given=str(leak),
+                allowed=", ".join(f"{count} {name}" for name, count in accepted.items()) or "none",
                 remedy="evaluate on another data set, or take results on this one for those on training questions",
             )
 
@@ -107,49 +127,37 @@ def compare_questions(
     first: Sequence[ChoiceQuestion], second: Sequence[ChoiceQuestion], *, first_name: str, second_name: str
 ) -> QuestionLeak:
     """Return what the questions ``second`` share with ``first``; the two may be of different data sets."""
-    with_answer = _by_key(first, _prompt_and_answer)
-    twins = [question for question in second if _prompt_and_answer(question) in with_answer]
+    left, right = [_Keys(question) for question in first], [_Keys(question) for question in second]
+    with_answer = {keys.with_answer: question for keys, question in zip(reversed(left), reversed(first), strict=True)}
+    twins = [
+        (with_answer[keys.with_answer].question_id, question.question_id)
+        for keys, question in zip(right, second, strict=True)
+        if keys.with_answer in with_answer
+    ]
+    whole, prompts = {keys.whole for keys in left}, {keys.prompt for keys in left}
     first_groups = {question.group for question in first} - {None}
     of_shared_groups = [question for question in second if question.group in first_groups]
     return QuestionLeak(
         first=first_name,
         second=second_name,
-        equal_questions=_found(first, second, _whole),
+        equal_questions=sum(keys.whole in whole for keys in right),
         equal_answers=len(twins),
-        equal_prompts=_found(first, second, _prompt),
+        equal_prompts=sum(keys.prompt in prompts for keys in right),
         shared_groups=len({question.group for question in of_shared_groups}),
         questions_of_shared_groups=len(of_shared_groups),
-        examples=tuple(
-            (with_answer[_prompt_and_answer(question)].question_id, question.question_id)
-            for question in twins[:_EXAMPLES]
-        ),
+        examples=tuple(twins[:_EXAMPLES]),
     )
 
 
-def _found(
-    first: Sequence[ChoiceQuestion], second: Sequence[ChoiceQuestion], key: Callable[[ChoiceQuestion], Hashable]
-) -> int:
-    known = _by_key(first, key)
-    return sum(key(question) in known for question in second)
+class _Keys:
+    """What two equal questions have in common, at three degrees of being equal."""
 
-
-def _by_key(
-    questions: Sequence[ChoiceQuestion], key: Callable[[ChoiceQuestion], Hashable]
-) -> Mapping[Hashable, ChoiceQuestion]:
-    return {key(question): question for question in reversed(questions)}
+    def __init__(self, question: ChoiceQuestion) -> None:
+        options = [_normalised(option) for option in question.options]
+        self.prompt = (_normalised(question.passage or ""), _normalised(question.question), question.image or "")
+        self.with_answer = (*self.prompt, options[question.answer])
+        self.whole = (*self.with_answer, *sorted(options))
 
 
 def _normalised(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _prompt(question: ChoiceQuestion) -> tuple[str, ...]:
-    return (_normalised(question.passage or ""), _normalised(question.question), question.image or "")
-
-
-def _prompt_and_answer(question: ChoiceQuestion) -> tuple[str, ...]:
-    return (*_prompt(question), _normalised(question.options[question.answer]))
-
-
-def _whole(question: ChoiceQuestion) -> tuple[str, ...]:
-    return (*_prompt_and_answer(question), *sorted(map(_normalised, question.options)))

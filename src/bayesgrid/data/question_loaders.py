@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import Splits
 from bayesgrid.data.image_questions import load_mathverse, load_mmstar, load_mnist, load_slake
 from bayesgrid.data.text_questions import (
     load_arc,
@@ -16,8 +16,6 @@ from bayesgrid.data.text_questions import (
 from bayesgrid.data.winogrande import load_winogrande
 
 __all__ = ["QUESTION_LOADERS"]
-
-Splits = dict[str, tuple[ChoiceQuestion, ...]]
 
 
 def _of_text(load: Callable[[Mapping[str, Path]], Splits]) -> Callable[[Mapping[str, Path], Path], Splits]:

@@ -1,7 +1,8 @@
 """Sets of questions on the way from their source to disk: read or drawn, compared with the catalog, stored."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,19 @@ from bayesgrid.data.choice_questions import (
 )
 from bayesgrid.data.image_noise import add_noise_to_images
 from bayesgrid.data.question_generators import GENERATORS
+from bayesgrid.data.question_leakage import (
+    KnownLeaks,
+    QuestionLeak,
+    find_question_leaks,
+    require_no_question_leaks,
+)
 from bayesgrid.data.question_loaders import QUESTION_LOADERS
 from bayesgrid.errors import DataError
 from bayesgrid.grid.sources import ChoiceQuestionsEntry, QuestionGeneratorSource
 
-__all__ = ["check_questions", "draw_questions", "load_questions", "store_questions"]
+__all__ = ["check_leaks", "check_questions", "draw_questions", "load_questions", "store_questions"]
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = {
     "label",
@@ -101,8 +110,35 @@ def check_questions(name: str, entry: ChoiceQuestionsEntry, questions: ChoiceQue
     return digest
 
 
+def check_leaks(name: str, questions: ChoiceQuestions, known: KnownLeaks | None) -> tuple[QuestionLeak, ...]:
+    """Return what every two splits of ``questions`` share, once it is no more than the catalog says.
+
+    Args:
+        name: the data set.
+        questions: all its splits.
+        known: the leaks that the catalog declares; None where nobody has counted them, which lets every leak pass with
+            a warning.
+
+    Raises:
+        DataError: if there are more leaks than ``known``, with counts and examples.
+    """
+    report = replace(find_question_leaks(questions), dataset=name)
+    if known is not None:
+        require_no_question_leaks(report, known)
+        return report.leaks
+    for leak in report.leaks:
+        if not leak.clean:
+            logger.warning("data set %s leaks: %s", name, leak)
+    return report.leaks
+
+
 def store_questions(
-    name: str, entry: ChoiceQuestionsEntry, questions: ChoiceQuestions, digest: str, folder: Path
+    name: str,
+    entry: ChoiceQuestionsEntry,
+    questions: ChoiceQuestions,
+    digest: str,
+    leaks: Sequence[QuestionLeak],
+    folder: Path,
 ) -> dict[str, Any]:
     """Write ``questions`` into ``folder`` and return what the record of the data set says about them."""
     named = replace(questions, name=name)
@@ -111,5 +147,6 @@ def store_questions(
     return {
         "questions_sha256": digest,
         "images": len(images),
+        "leaks": [asdict(leak) for leak in leaks],
         **entry.model_dump(mode="json", include=_DESCRIPTION),
     }

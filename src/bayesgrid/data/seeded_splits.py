@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import ChoiceQuestion, Splits
 from bayesgrid.errors import DataError
 from bayesgrid.grid.question_sets import SeedBlocks
 
@@ -12,9 +12,7 @@ _SEEDS_PER_QUESTION = 20
 """Seeds tried for each question wanted before a generator counts as exhausted."""
 
 
-def draw_splits(
-    parameters: SeedBlocks, draw: Callable[[str, int], ChoiceQuestion], *, generator: str
-) -> dict[str, tuple[ChoiceQuestion, ...]]:
+def draw_splits(parameters: SeedBlocks, draw: Callable[[str, int], ChoiceQuestion], *, generator: str) -> Splits:
     """Return the questions of every split that ``parameters`` asks for.
 
     Args:
@@ -26,7 +24,7 @@ def draw_splits(
         DataError: if a split has fewer different questions than it is to have.
     """
     seen: set[str | None] = set()
-    splits: dict[str, tuple[ChoiceQuestion, ...]] = {}
+    splits: Splits = {}
     for split, size, first_seed in parameters.blocks():
         drawn: list[ChoiceQuestion] = []
         for seed in range(first_seed, first_seed + _SEEDS_PER_QUESTION * size):

@@ -9,13 +9,11 @@ import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bayesgrid.data.choice_questions import SPLITS, ChoiceQuestion
+from bayesgrid.data.choice_questions import SPLITS, ChoiceQuestion, Splits
 from bayesgrid.data.question_files import Row, read_rows, value_of
 from bayesgrid.errors import DataError
 
 __all__ = ["load_arc", "load_boolq", "load_mmlu", "load_mmlu_pro", "load_mmlu_redux", "load_openbookqa"]
-
-Splits = dict[str, tuple[ChoiceQuestion, ...]]
 
 _LETTERS = string.ascii_uppercase
 _LETTER_OF_DIGIT = dict(zip("12345", "ABCDE", strict=True))

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bayesgrid.data.choice_questions import ChoiceQuestion
+from bayesgrid.data.choice_questions import ChoiceQuestion, Splits
 from bayesgrid.data.question_files import Row, read_rows, value_of
 
 __all__ = ["load_winogrande", "twin_groups"]
@@ -20,7 +20,7 @@ _SHARED_WORDS = 0.6
 differ in one stretch of words, which decides the answer; the files keep no record of which sentences are twins."""
 
 
-def load_winogrande(files: Mapping[str, Path]) -> dict[str, tuple[ChoiceQuestion, ...]]:
+def load_winogrande(files: Mapping[str, Path]) -> Splits:
     """Read one size of the training set, with validation and test questions.
 
     Roles: ``train`` (the size wanted), ``l_train`` and ``xl_train`` (sizes l and xl) and ``test`` (the published

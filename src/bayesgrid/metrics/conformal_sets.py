@@ -6,7 +6,6 @@ class or shifted data set. Over calibration sets of n examples the coverage of o
 
 - Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world.
 - Sadinle, Lei & Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels: LAC.
-- Vovk (2012), Conditional validity of inductive conformal predictors: Mondrian sets, one threshold a group.
 - Romano, Sesia & Candes (2020), Classification with valid and adaptive coverage: APS.
 """
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bayesgrid.errors import DataError
-from bayesgrid.metrics.checked_arrays import FloatArray, checked_array, same_shape
+from bayesgrid.metrics.checked_arrays import FloatArray, checked_array
 from bayesgrid.metrics.class_probabilities import checked_class_labels, checked_class_probabilities
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "conformal_threshold",
     "least_ambiguous_scores",
     "mean_set_size",
-    "mondrian_thresholds",
     "set_coverage",
     "split_conformal_sets",
 ]
@@ -84,33 +82,6 @@ def conformal_threshold(scores: npt.ArrayLike, *, level: float = 0.9) -> float:
     # (n + 1) level may exceed an integer by rounding alone.
     rank = int(np.ceil((values.size + 1) * level - 1e-9))
     return float(values[rank - 1]) if rank <= values.size else float("inf")
-
-
-def mondrian_thresholds(
-    scores: npt.ArrayLike, groups: npt.ArrayLike, new_groups: npt.ArrayLike, *, level: float = 0.9
-) -> FloatArray:
-    """Return for every new example the :func:`conformal_threshold` of the calibration scores of its own group, ``[N]``.
-
-    Coverage then holds within each group, such as a data set or a number of options, not only on average over them. A
-    group with too few calibration scores for the level, or none, has a threshold of infinity: every class.
-
-    Args:
-        scores: ``[n]``, of the labels of the calibration examples.
-        groups: ``[n]``, group of each, as integers.
-        new_groups: ``[N]``, group of each new example.
-        level: coverage within each group.
-
-    Raises:
-        DataError: for no score, NaN, unlike numbers of scores and groups, or a level outside (0, 1).
-    """
-    values = checked_array(scores, name="calibration scores", dimensions=1)
-    known = checked_array(groups, name="groups", dimensions=1)
-    wanted = checked_array(new_groups, name="groups of new examples", dimensions=1)
-    same_shape(scores=values, groups=known)
-    thresholds = np.full(wanted.shape, np.inf)
-    for group in np.unique(known):
-        thresholds[wanted == group] = conformal_threshold(values[known == group], level=level)
-    return thresholds
 
 
 def split_conformal_sets(

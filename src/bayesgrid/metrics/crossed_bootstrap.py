@@ -5,7 +5,10 @@ is a function of which examples there are, so it is computed anew on every resam
 drawn. All methods see the same resamples: the replicates of a difference are the differences of the replicates, and
 comparisons are paired on the same examples and seeds.
 
-Standard errors are those of resamples of one seed and one example fewer than there are (Rao & Wu 1988), ends and
+Examples of one group, such as questions about one picture, are no independent evidence: groups are drawn whole, and
+count as one towards the degrees of freedom.
+
+Standard errors are those of resamples of one seed and one example or group fewer than there are (Rao & Wu 1988), ends and
 p-values those of Student's t with Satterthwaite's degrees of freedom, as in ``hierarchical_interval``. Quantiles of the
 replicates would not do: a resample repeats examples, and that alone makes a calibration error larger.
 """
@@ -13,9 +16,11 @@ replicates would not do: a resample repeats examples, and that alone makes a cal
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from bayesgrid.errors import DataError
@@ -41,11 +46,12 @@ class Resampled:
     """``[S]``."""
     replicates: FloatArray
     """``[S, B]``; all seeds and methods have the same resamples in the same order."""
-    examples: int
+    units: int
+    """Examples that are drawn one by one, and groups that are drawn whole."""
 
     def of_seeds(self, rows: Sequence[int]) -> "Resampled":
         """Return the score of some of the seeds, by their places."""
-        return Resampled(self.observed[list(rows)], self.replicates[list(rows)], self.examples)
+        return Resampled(self.observed[list(rows)], self.replicates[list(rows)], self.units)
 
     def minus(self, other: "Resampled") -> "Resampled":
         """Return the paired difference to ``other``, which has the same seeds and resamples.
@@ -53,13 +59,13 @@ class Resampled:
         Raises:
             DataError: if it has others.
         """
-        if self.replicates.shape != other.replicates.shape or self.examples != other.examples:
+        if self.replicates.shape != other.replicates.shape or self.units != other.units:
             raise DataError(
                 "scores of different seeds, examples or resamples",
                 given=f"{self.replicates.shape} and {other.replicates.shape}",
                 allowed="one shape",
             )
-        return Resampled(self.observed - other.observed, self.replicates - other.replicates, self.examples)
+        return Resampled(self.observed - other.observed, self.replicates - other.replicates, self.units)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def resampled_statistics(
     *,
     generator: np.random.Generator,
     replicates: int = 10_000,
+    groups: Sequence[str] | None = None,
 ) -> dict[Key, Resampled]:
     """Return every statistic of every seed on the examples at hand and on ``replicates`` resamples, the same for all.
 
@@ -86,27 +93,34 @@ def resampled_statistics(
             set inputs of two data sets against each other. Examples are ordered by kind.
         generator: source of the resamples.
         replicates: resamples; the memory used beside the result does not grow with them.
+        groups: the group of every example, ordered as they are; an example whose group is empty stands alone. None if
+            all do. Groups of different kinds are different groups.
 
     Raises:
-        DataError: for no statistic, fewer than 2 examples of a kind, or fewer than 2 replicates.
+        DataError: for no statistic, fewer than 2 examples or groups of a kind, fewer than 2 replicates, or a number of
+            groups that is not that of the examples.
     """
-    if not statistics or min(strata, default=0) < 2 or replicates < 2:
+    if groups is not None and len(groups) != sum(strata):
+        raise DataError("not one group for each example", given=len(groups), allowed=sum(strata))
+    units = [_units(own) for own in _by_stratum(groups, strata)]
+    sizes = [int(own.max(initial=-1)) + 1 for own in units]
+    if not statistics or min(sizes, default=0) < 2 or replicates < 2:
         raise DataError(
             "nothing to resample",
-            given=f"{len(statistics)} statistics, {list(strata)} examples, {replicates} replicates",
-            allowed="a statistic, 2 examples of each kind, 2 replicates",
+            given=f"{len(statistics)} statistics, {sizes} examples or groups, {replicates} replicates",
+            allowed="a statistic, 2 examples or groups of each kind, 2 replicates",
         )
     examples = sum(strata)
     found = {name: np.empty((len(own), replicates)) for name, own in statistics.items()}
     chunk = max(1, CHUNK_VALUES // examples)
     for start in range(0, replicates, chunk):
-        counts = _counts(strata, min(chunk, replicates - start), generator)
+        counts = _counts(units, min(chunk, replicates - start), generator)
         for name, own in statistics.items():
             for seed, statistic in enumerate(own):
                 found[name][seed, start : start + chunk] = statistic(counts)
     once = np.ones((1, examples))
     return {
-        name: Resampled(np.array([float(statistic(once)[0]) for statistic in own]), found[name], examples)
+        name: Resampled(np.array([float(statistic(once)[0]) for statistic in own]), found[name], sum(sizes))
         for name, own in statistics.items()
     }
 
@@ -145,7 +159,7 @@ def crossed_estimate(resampled: Resampled, *, generator: np.random.Generator, le
     parts = float(over_examples[known].var(ddof=1)), 0.0
     if seeds > 1:
         parts = parts[0], float(resampled.observed.var(ddof=1)) / seeds
-    freedom = _freedom(parts, resampled.examples - 1, max(seeds - 1, 1))
+    freedom = _freedom(parts, resampled.units - 1, max(seeds - 1, 1))
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     interval = Interval(estimate, estimate - half, estimate + half)
     if error == 0:
@@ -153,16 +167,31 @@ def crossed_estimate(resampled: Resampled, *, generator: np.random.Generator, le
     return CrossedEstimate(interval, p_value=float(2 * stats.t.sf(abs(estimate) / error, freedom)))
 
 
-def _freedom(parts: tuple[float, float], examples: int, seeds: int) -> float:
+def _freedom(parts: tuple[float, float], units: int, seeds: int) -> float:
     total = sum(parts)
     if total == 0:
         return float(seeds)
-    return 1 / ((parts[0] / total) ** 2 / examples + (parts[1] / total) ** 2 / seeds)
+    return 1 / ((parts[0] / total) ** 2 / units + (parts[1] / total) ** 2 / seeds)
 
 
-def _counts(strata: Sequence[int], size: int, generator: np.random.Generator) -> FloatArray:
-    drawn = [
-        generator.multinomial(examples - 1, np.full(examples, 1 / examples), size=size).astype(np.float64)
-        for examples in strata
-    ]
+def _by_stratum(groups: Sequence[str] | None, strata: Sequence[int]) -> list[Sequence[str]]:
+    ends = np.cumsum([0, *strata])
+    every = [""] * int(ends[-1]) if groups is None else groups
+    return [every[start:end] for start, end in pairwise(ends)]
+
+
+def _units(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return which unit of resampling each example is of, ``[N]``, numbered in order of appearance."""
+    places: dict[str | int, int] = {}
+    # A place in the sequence is the name of an example without a group, so that it is like no other.
+    names = (group or number for number, group in enumerate(groups))
+    return np.array([places.setdefault(name, len(places)) for name in names], dtype=np.int64)
+
+
+def _counts(strata: Sequence[npt.NDArray[np.int64]], size: int, generator: np.random.Generator) -> FloatArray:
+    drawn = []
+    for units in strata:
+        number = int(units.max()) + 1
+        counts = generator.multinomial(number - 1, np.full(number, 1 / number), size=size).astype(np.float64)
+        drawn.append(counts if number == units.size else counts[:, units])
     return np.concatenate(drawn, axis=1)

@@ -1,7 +1,7 @@
 """How much is lost on the predictions that are kept when the least confident are refused.
 
 - Geifman & El-Yaniv (2017), Selective classification for deep neural networks.
-- Geifman, Uziel & El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers: AURC and E-AURC.
+- Geifman, Uziel & El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers: AURC.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bayesgrid.metrics.checked_arrays import FloatArray, checked_array, same_shape
 
-__all__ = ["RiskCoverage", "area_under_risk_coverage", "excess_area_under_risk_coverage", "risk_coverage_curve"]
+__all__ = ["RiskCoverage", "area_under_risk_coverage", "risk_coverage_curve"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,3 @@ def area_under_risk_coverage(confidence: npt.ArrayLike, loss: npt.ArrayLike) -> 
         DataError: as :func:`risk_coverage_curve`.
     """
     return float(risk_coverage_curve(confidence, loss).risk.mean())
-
-
-def excess_area_under_risk_coverage(confidence: npt.ArrayLike, loss: npt.ArrayLike) -> float:
-    """Return AURC less that of the best order, the smallest losses first; 0 is perfect.
-
-    The best order is that of the losses at hand rather than its large-N formula ``r + (1 - r) log(1 - r)``.
-
-    Raises:
-        DataError: as :func:`risk_coverage_curve`.
-    """
-    losses = checked_array(loss, name="loss", dimensions=1)
-    return area_under_risk_coverage(confidence, losses) - area_under_risk_coverage(-losses, losses)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgrid.errors import StateError
-from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS, AnswerScores
+from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.metrics.crossed_bootstrap import (
     CrossedEstimate,
@@ -19,12 +19,16 @@ from bayesgrid.metrics.multiple_comparisons import holm_adjusted
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL, interval_over_seeds
 from bayesgrid.reporting.answer_names import HIGHER_IS_BETTER, LOWER_IS_BETTER
-from bayesgrid.reporting.answer_predictions import AnswerPredictions, read_answer_metrics, read_answer_predictions
+from bayesgrid.reporting.answer_predictions import AnswerPredictions
 from bayesgrid.reporting.answer_runs import AnswerCell, MethodRuns
+from bayesgrid.reporting.answer_trials import Trial, read_trials, trial_statistics
 
-__all__ = ["CellEstimates", "Entry", "cell_estimates", "reference_entry"]
+__all__ = ["BIASED_UPWARDS", "CellEstimates", "Entry", "cell_estimates", "reference_entry"]
 
 SIGNIFICANT = 1 - LEVEL
+
+BIASED_UPWARDS = frozenset({"ece", "ece_adaptive"})
+"""Metrics whose expectation is above their value on all questions, by more for less confident predictions."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,13 @@ class CellEstimates:
         return {entry: (difference, adjusted[entry]) for entry, difference in found.items()}
 
     def best(self, metric: str) -> frozenset[Entry]:
-        """Return the entry of the best mean and all whose paired difference to it is not significant after Holm."""
+        """Return the entry of the best mean and all but those that are significantly worse in pairs, after Holm.
+
+        An entry that cannot be compared, for want of a common seed or a standard error, is not known to be worse.
+        Errors of calibration that are biased upwards have no best; of the debiased one, negative means are all 0.
+        """
+        if metric in BIASED_UPWARDS:
+            return frozenset()
         sign = 1 if metric in LOWER_IS_BETTER else -1 if metric in HIGHER_IS_BETTER else 0
         means = {
             entry: sign * self.estimate(entry, metric).estimate
@@ -106,9 +116,11 @@ class CellEstimates:
         means = {entry: mean for entry, mean in means.items() if np.isfinite(mean)}
         if len(means) < 2:
             return frozenset()
+        if metric == "ece_debiased":
+            means = {entry: max(mean, 0.0) for entry, mean in means.items()}
         first = min(means, key=lambda entry: means[entry])
         others = self.differences(first, metric)
-        return frozenset({first, *(entry for entry, (_, p_value) in others.items() if p_value > SIGNIFICANT)})
+        return frozenset({first, *(one for one in means if one not in others or not others[one][1] <= SIGNIFICANT)})
 
 
 def cell_estimates(
@@ -136,22 +148,26 @@ def cell_estimates(
         entries.append(plain)
         if not row.finished:
             continue
-        trials = [_Trial(read_answer_predictions(own), read_answer_metrics(own)) for own in row.finished_trials]
+        trials = read_trials(row.finished)
         answered += [(plain, own.predictions) for own in trials]
         predictions[plain] = trials[0].predictions
         published[plain] = _published(trials, [name for name in metrics if name not in ANSWER_STATISTICS])
-        statistics |= {(plain, metric): _statistics(trials, metric) for metric in wanted}
+        statistics |= {(plain, metric): trial_statistics(trials, metric) for metric in wanted}
         if temperature and all(own.scaled for own in trials):
             scaled = Entry(row, temperature=True)
             entries.append(scaled)
             predictions[scaled] = predictions[plain]
-            statistics |= {(scaled, metric): _statistics(trials, metric, scaled=True) for metric in wanted}
+            statistics |= {(scaled, metric): trial_statistics(trials, metric, scaled=True) for metric in wanted}
     _same_questions(cell, answered)
     examples = len(next(iter(predictions.values())).examples) if predictions else 0
     resampled = {}
     if statistics:
         resampled = resampled_statistics(
-            statistics, [examples], generator=random_stream(0, "table_questions"), replicates=replicates
+            statistics,
+            [examples],
+            generator=random_stream(0, "table_questions"),
+            replicates=replicates,
+            groups=_groups([own for _, own in answered]),
         )
     seeds = {entry: own.seeds for entry, own in predictions.items()}
     return CellEstimates(cell, tuple(entries), examples, seeds, resampled, published)
@@ -163,39 +179,12 @@ def reference_entry(entries: Sequence[Entry], method: str, *, temperature: bool 
     return next((entry for entry in own if not entry.row.variant), own[0] if own else None)
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """One repetition of a method's evaluation with other draws."""
-
-    predictions: AnswerPredictions
-    metrics: Mapping[str, Mapping[int, float]]
-
-    @property
-    def scaled(self) -> bool:
-        """Return whether every seed has an inverse temperature."""
-        return all(seed in self.metrics.get("inverse_temperature", {}) for seed in self.predictions.seeds)
-
-    def scores(self, seed: int, *, scaled: bool) -> AnswerScores:
-        """Return the scores of one seed, with logits as they are or scaled."""
-        inverse = self.metrics["inverse_temperature"][seed] if scaled else 1.0
-        return self.predictions.scores(seed, inverse_temperature=inverse)
+def _groups(predictions: Sequence[AnswerPredictions]) -> tuple[str, ...]:
+    """Return the groups of the questions that all answered, from the first that knows any: older files have none."""
+    return next((own.groups for own in predictions if any(own.groups)), predictions[0].groups)
 
 
-def _statistics(trials: Sequence[_Trial], metric: str, *, scaled: bool = False) -> list[ExampleStatistic]:
-    """Return the statistic of every seed: the mean over its trials, which are no further seeds."""
-    return [
-        _mean_of([ANSWER_STATISTICS[metric](own.scores(seed, scaled=scaled)) for own in trials])
-        for seed in trials[0].predictions.seeds
-    ]
-
-
-def _mean_of(statistics: Sequence[ExampleStatistic]) -> ExampleStatistic:
-    if len(statistics) == 1:
-        return statistics[0]
-    return lambda counts: np.mean([statistic(counts) for statistic in statistics], axis=0)
-
-
-def _published(trials: Sequence[_Trial], metrics: Sequence[str]) -> dict[str, dict[int, float]]:
+def _published(trials: Sequence[Trial], metrics: Sequence[str]) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for metric in metrics:
         by_seed = [own.metrics[metric] for own in trials if metric in own.metrics]

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
-from bayesgrid.reporting.answer_estimates import SIGNIFICANT, CellEstimates, Entry, cell_estimates, reference_entry
+from bayesgrid.reporting.answer_estimates import (
+    BIASED_UPWARDS,
+    SIGNIFICANT,
+    CellEstimates,
+    Entry,
+    cell_estimates,
+    reference_entry,
+)
 from bayesgrid.reporting.answer_names import answer_metric_label, method_label
 from bayesgrid.reporting.answer_rows import (
     INTERVAL_NOTE,
@@ -44,6 +51,10 @@ _METRICS = ("accuracy", "nll", "ece", "ece_debiased", "brier")
 _DIFFERENCE_METRICS = ("accuracy", "nll", "ece_debiased", "brier")
 _DEBIASED_NOTE = (
     "Debiased ECE: ECE of 15 bins less its mean for a calibrated model with the same confidences; below 0 is chance."
+)
+_BIASED_NOTE = (
+    "Plain ECE is biased upwards, by more for less confident predictions; its intervals are around the biased value. "
+    "None of its values is bold."
 )
 
 
@@ -85,6 +96,7 @@ def answer_metrics_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) 
         "Bold: not significantly worse than the best mean (paired on seeds and questions, Holm over the methods, 5 %).",
         *([TEMPERATURE_NOTE] if chosen["temperature"] else []),
         *([_DEBIASED_NOTE] if "ece_debiased" in metrics else []),
+        *([_BIASED_NOTE] if BIASED_UPWARDS & {*metrics} else []),
         *partial_notes(runs),
     ]
     return Table(
@@ -130,6 +142,7 @@ def answer_differences_table(runs: Sequence[RunRecord], options: Mapping[str, An
         "p: two-sided, Holm over the methods of a section within a metric. † Below 0.05.",
         *([TEMPERATURE_NOTE] if chosen["temperature"] else []),
         *([_DEBIASED_NOTE] if "ece_debiased" in metrics else []),
+        *([_BIASED_NOTE] if BIASED_UPWARDS & {*metrics} else []),
         *([f"No run of {label}, so no differences: {'; '.join(without)}."] if without else []),
         *partial_notes(runs),
     ]

@@ -124,6 +124,7 @@ def _detection(own: MethodRuns, other: MethodRuns, replicates: int) -> dict[str,
         sizes,
         generator=random_stream(0, "table_questions"),
         replicates=replicates,
+        groups=[*inside.groups, *outside.groups],
     )
     found = {
         f"ood_auroc_{name}": crossed_estimate(values, generator=random_stream(0, "table_seeds"), level=LEVEL).interval

@@ -18,6 +18,7 @@ from bayesgrid.reporting.collect import RunRecord, collect_metrics
 
 __all__ = ["AnswerPredictions", "read_answer_metrics", "read_answer_predictions"]
 
+_GROUP = "group"
 _KEYS = ("seed", "split", "example", "answer", "options", "draw")
 _REMEDY = "delete the file and start the workflow again: it is published anew from the run's state, or computed again"
 
@@ -31,6 +32,8 @@ class AnswerPredictions:
     options: npt.NDArray[np.int64]
     logits: Mapping[int, FloatArray]
     """``[S, N, C]`` for each seed, absent options not masked."""
+    groups: tuple[str, ...]
+    """Group of each question, such as the picture it is about; empty where it stands alone."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -56,9 +59,11 @@ def read_answer_predictions(runs: Sequence[RunRecord]) -> AnswerPredictions:
     """Return the test predictions of ``runs``, which are finished and hold different seeds of one method.
 
     Raises:
-        StateError: if a file is missing, damaged or lacks a column or the test split, or seeds have other questions.
+        StateError: if a file is missing, damaged or lacks a column or the test split, seeds have other questions, or
+            there is a seed twice.
     """
     logits: dict[int, FloatArray] = {}
+    groups: tuple[str, ...] = ()
     first: pd.DataFrame | None = None
     for run in runs:
         path = run.folder / "predictions.parquet"
@@ -77,6 +82,17 @@ def read_answer_predictions(runs: Sequence[RunRecord]) -> AnswerPredictions:
                     allowed=f"the {len(first)} questions of the first seed, each with every draw",
                     remedy="evaluate all seeds on the same version of the data",
                 )
+            if int(str(seed)) in logits:
+                raise StateError(
+                    "a seed of one method is there twice",
+                    where=str(path),
+                    given=f"seed {seed} in {', '.join(one.run_id for one in runs)}",
+                    allowed="each seed once",
+                    remedy="use the same seed blocks in all experiments that feed a table or a claim",
+                )
+            # Files from before groups were kept lack the column; what another seed says of the questions holds for all.
+            if _GROUP in own and not any(groups):
+                groups = tuple(map(str, own.drop_duplicates("example")[_GROUP].fillna("")))
             values = own[columns].to_numpy(dtype=np.float64).reshape(examples, draws, len(columns))
             logits[int(str(seed))] = np.ascontiguousarray(values.transpose(1, 0, 2))
     if first is None:
@@ -86,6 +102,7 @@ def read_answer_predictions(runs: Sequence[RunRecord]) -> AnswerPredictions:
         answers=first["answer"].to_numpy(dtype=np.int64),
         options=first["options"].to_numpy(dtype=np.int64),
         logits=dict(sorted(logits.items())),
+        groups=groups or ("",) * len(first),
     )
 
 
@@ -109,7 +126,8 @@ def _read(path: Path) -> pd.DataFrame:
         names = table.schema_arrow.names
         missing = [name for name in (*_KEYS, "logit_0", "logit_1") if name not in names]
         if not missing:
-            frame = table.read(columns=[*_KEYS, *(name for name in names if name.startswith("logit_"))]).to_pandas()
+            kept = [*_KEYS, *([_GROUP] if _GROUP in names else [])]
+            frame = table.read(columns=[*kept, *(name for name in names if name.startswith("logit_"))]).to_pandas()
             # Where the validation slice has more labels than the test split, the columns of these are empty in it.
             test = frame[frame["split"] == "test"].dropna(axis=1, how="all")
             if len(test):

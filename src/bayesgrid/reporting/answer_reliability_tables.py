@@ -45,13 +45,13 @@ def answer_reliability_table(runs: Sequence[RunRecord], options: Mapping[str, An
     sections = []
     for cell in answer_cells(runs):
         shown = []
-        for entry, scores in _scored_entries(cell, temperature=bool(chosen["temperature"])):
+        for entry, scores, groups in _scored_entries(cell, temperature=bool(chosen["temperature"])):
             shared = {**cell.columns, **entry.columns, "state": entry.row.state, "seeds": len(scores)}
             if not scores:
                 rows.append(shared)
                 shown.append((Cell(entry.label), *[Cell("—")] * 4))
                 continue
-            own = [{**shared, **row} for row in _bins(scores, bins)]
+            own = [{**shared, **row} for row in _bins(scores, groups, bins)]
             rows += own
             intervals = [Interval(row["estimate"], row["lower"], row["upper"]) for row in own]
             for place, (row, interval) in enumerate(zip(own, intervals, strict=True)):
@@ -69,8 +69,8 @@ def answer_reliability_table(runs: Sequence[RunRecord], options: Mapping[str, An
         sections.append(Section(cell.heading, tuple(shown)))
     notes = [
         "Predictions of all seeds in bins of confidence of equal width; empty bins are left out. Accuracy with "
-        "Wilson's 95 % interval for as many questions as there are in the bin a seed: seeds answer the same questions "
-        "and are no further evidence.",
+        "Wilson's 95 % interval for as many questions, or groups of questions, as there are in the bin a seed: seeds "
+        "answer the same questions and are no further evidence.",
         *([TEMPERATURE_NOTE] if chosen["temperature"] else []),
         *partial_notes(runs),
     ]
@@ -93,9 +93,9 @@ def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, 
     sections = []
     for cell in answer_cells(runs):
         curves: dict[Entry, dict[float, Interval]] = {}
-        for entry, scores in _scored_entries(cell, temperature=False):
+        for entry, scores, groups in _scored_entries(cell, temperature=False):
             shared = {**cell.columns, **entry.columns, "state": entry.row.state, "seeds": len(scores)}
-            curves[entry] = _risks(scores, chosen["replicates"]) if scores else {}
+            curves[entry] = _risks(scores, groups, chosen["replicates"]) if scores else {}
             if not scores:
                 rows.append(shared)
             shared["examples"] = scores[0].confidence.size if scores else None
@@ -120,23 +120,31 @@ def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, 
     return Table(frame, ("Method", "AURC", *names), tuple(sections), "Answers: risk and coverage", tuple(notes))
 
 
-def _scored_entries(cell: AnswerCell, *, temperature: bool) -> list[tuple[Entry, list[AnswerScores]]]:
-    """Return every entry of ``cell`` with the scores of its seeds, none for a method that is not finished."""
-    found: list[tuple[Entry, list[AnswerScores]]] = []
+def _scored_entries(cell: AnswerCell, *, temperature: bool) -> list[tuple[Entry, list[AnswerScores], tuple[str, ...]]]:
+    """Return every entry of ``cell`` with the scores of its seeds and the groups of the questions.
+
+    A method that is not finished has none.
+    """
+    found: list[tuple[Entry, list[AnswerScores], tuple[str, ...]]] = []
     for row in cell.rows:
         if not row.finished:
-            found.append((Entry(row), []))
+            found.append((Entry(row), [], ()))
             continue
         predictions = read_answer_predictions(row.finished_trials[0])
-        found.append((Entry(row), [predictions.scores(seed) for seed in predictions.seeds]))
+        found.append((Entry(row), [predictions.scores(seed) for seed in predictions.seeds], predictions.groups))
         scales = read_answer_metrics(row.finished_trials[0]).get("inverse_temperature", {}) if temperature else {}
         if scales and all(seed in scales for seed in predictions.seeds):
             scaled = [predictions.scores(seed, inverse_temperature=scales[seed]) for seed in predictions.seeds]
-            found.append((Entry(row, temperature=True), scaled))
+            found.append((Entry(row, temperature=True), scaled, predictions.groups))
     return found
 
 
-def _bins(scores: Sequence[AnswerScores], bins: int) -> list[dict[str, Any]]:
+def _bins(scores: Sequence[AnswerScores], groups: Sequence[str], bins: int) -> list[dict[str, Any]]:
+    # A question without a group is one of its own.
+    units = np.tile(
+        np.unique([own or f"\0{place}" for place, own in enumerate(groups)], return_inverse=True)[1], len(scores)
+    )
+    seeds = np.repeat(np.arange(len(scores)), len(groups))
     confidence = np.concatenate([own.confidence for own in scores])
     correct = np.concatenate([own.correct for own in scores])
     # A confidence of exactly 1 is shown with those just below it.
@@ -144,7 +152,7 @@ def _bins(scores: Sequence[AnswerScores], bins: int) -> list[dict[str, Any]]:
     rows = []
     for place in np.unique(index):
         inside = index == place
-        trials = max(1, round(int(inside.sum()) / len(scores)))
+        trials = max(1, round(len({*zip(seeds[inside], units[inside], strict=True)}) / len(scores)))
         accuracy = float(correct[inside].mean())
         interval = wilson_interval(accuracy * trials, trials, level=LEVEL)
         rows.append(
@@ -162,7 +170,7 @@ def _bins(scores: Sequence[AnswerScores], bins: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _risks(scores: Sequence[AnswerScores], replicates: int) -> dict[float, Interval]:
+def _risks(scores: Sequence[AnswerScores], groups: Sequence[str], replicates: int) -> dict[float, Interval]:
     """Return the risk at every coverage, and AURC at the coverage 0."""
     statistics = {
         coverage: [selective_risk_statistic(own.confidence, 1 - own.correct, coverage=coverage) for own in scores]
@@ -174,6 +182,7 @@ def _risks(scores: Sequence[AnswerScores], replicates: int) -> dict[float, Inter
         [scores[0].confidence.size],
         generator=random_stream(0, "table_questions"),
         replicates=replicates,
+        groups=groups,
     )
     return {
         coverage: crossed_estimate(own, generator=random_stream(0, "table_seeds"), level=LEVEL).interval

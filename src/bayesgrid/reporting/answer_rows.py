@@ -31,7 +31,7 @@ REPLICATES = 10_000
 INTERVAL_NOTE = (
     "±: half-width of the 95 % interval of the mean over seeds, for new seeds and new questions (crossed bootstrap, "
     "Student's t); of metrics that no prediction gives, such as times, over seeds alone. With one seed it is for new "
-    "questions alone."
+    "questions alone. Questions of one group, such as a picture or a passage, are drawn together."
 )
 TEMPERATURE_NOTE = (
     "+ temperature: logits multiplied by one number, fitted to the validation slice of the training split, which every "

@@ -10,7 +10,7 @@ from bayesgrid.reporting.answer_names import MEAN_SUFFIX, evaluation_heading, ro
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.names import setting_label, state_label
 
-__all__ = ["CELL_COLUMNS", "AnswerCell", "MethodRuns", "answer_cells", "settings_of_run"]
+__all__ = ["CELL_COLUMNS", "AnswerCell", "MethodRuns", "answer_cells", "runs_by_trial", "settings_of_run"]
 
 CELL_COLUMNS = ("model", "dataset", "evaluation")
 """Methods are compared, and paired by seed and question, within one combination of these."""
@@ -43,10 +43,7 @@ class MethodRuns:
     @property
     def finished_trials(self) -> tuple[tuple[RunRecord, ...], ...]:
         """Return the finished runs by trial: repetitions with other draws, which are no seeds of their own."""
-        trials: dict[int, list[RunRecord]] = {}
-        for run in self.finished:
-            trials.setdefault(_trial(run), []).append(run)
-        return tuple(tuple(own) for _, own in sorted(trials.items()))
+        return runs_by_trial(self.finished)
 
     @property
     def state(self) -> str:
@@ -80,6 +77,14 @@ class AnswerCell:
     def heading(self) -> str:
         """Return the cell's printed name."""
         return evaluation_heading(self.model, self.dataset, self.evaluation)
+
+
+def runs_by_trial(runs: Sequence[RunRecord]) -> tuple[tuple[RunRecord, ...], ...]:
+    """Return ``runs`` by the trial in their specification, in increasing order; one without is of trial 0."""
+    trials: dict[int, list[RunRecord]] = {}
+    for run in runs:
+        trials.setdefault(_trial(run), []).append(run)
+    return tuple(tuple(own) for _, own in sorted(trials.items()))
 
 
 def settings_of_run(run: RunRecord) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from bayesgrid.metrics.conformal_sets import (
     conformal_threshold,
     least_ambiguous_scores,
     mean_set_size,
-    mondrian_thresholds,
     set_coverage,
     split_conformal_sets,
 )
@@ -133,32 +132,3 @@ def test_least_ambiguous_sets_are_smaller_at_equal_coverage_when_probabilities_a
 def test_malformed_input_is_a_data_error(call):
     with pytest.raises(DataError):
         call()
-
-
-def test_mondrian_thresholds_are_those_of_each_group_alone_and_infinite_without_one():
-    scores, groups = np.array([0.1, 0.9, 0.5, 0.2, 0.7]), np.array([0, 1, 0, 0, 1])
-    found = mondrian_thresholds(scores, groups, [1, 0, 2], level=0.5)
-    expected = [conformal_threshold(scores[groups == group], level=0.5) for group in (1, 0)]
-    assert found == pytest.approx([*expected, np.inf])
-
-
-def test_mondrian_thresholds_cover_in_every_group_where_one_threshold_does_not():
-    generator = np.random.default_rng(23)
-    # The second group's scores are larger, so a common threshold covers it too rarely.
-    draw = {0: lambda size: generator.uniform(0, 0.5, size), 1: lambda size: generator.uniform(0.4, 1.0, size)}
-    own, common, trials = np.zeros(2), np.zeros(2), 200
-    for _ in range(trials):
-        scores = np.concatenate([draw[0](90), draw[1](30)])
-        groups = np.repeat([0, 1], [90, 30])
-        thresholds = mondrian_thresholds(scores, groups, [0, 1], level=0.9)
-        for group in (0, 1):
-            new = draw[group](50)
-            own[group] += np.mean(new <= thresholds[group]) / trials
-            common[group] += np.mean(new <= conformal_threshold(scores, level=0.9)) / trials
-    assert (own >= 0.89).all()
-    assert common[1] < 0.75
-
-
-def test_groups_that_are_not_one_a_score_are_a_data_error():
-    with pytest.raises(DataError):
-        mondrian_thresholds([0.1, 0.2], [0], [0])

@@ -159,3 +159,71 @@ def test_differences_of_other_resamples_and_levels_beyond_one_are_data_errors():
         short.minus(long)
     with pytest.raises(DataError):
         crossed_estimate(short, generator=stream(), level=1.0)
+
+
+def test_interval_covers_when_questions_come_in_groups_and_would_not_if_they_were_taken_for_independent():
+    trials, groups, size = 300, 15, 4
+    generator = np.random.default_rng(21)
+    names = [f"picture-{place}" for place in range(groups) for _ in range(size)]
+    hits = {True: 0, False: 0}
+    for trial in range(trials):
+        of_group = np.repeat(generator.normal(scale=2.0, size=groups), size)
+        table = of_group + generator.normal(size=(3, groups * size)) + generator.normal(scale=0.2, size=(3, 1))
+        for grouped in hits:
+            resampled = resampled_statistics(
+                {"mean": [mean_statistic(row) for row in table]},
+                [table.shape[1]],
+                generator=stream(trial),
+                replicates=300,
+                groups=names if grouped else None,
+            )
+            interval = crossed_estimate(resampled["mean"], generator=stream(trial)).interval
+            hits[grouped] += interval.lower <= 0 <= interval.upper
+    assert hits[True] / trials >= 0.92
+    assert hits[False] / trials <= 0.8
+
+
+def test_one_seed_of_equal_groups_has_the_student_interval_over_their_means():
+    values = np.random.default_rng(22).normal(size=(30, 4)) + np.random.default_rng(23).normal(size=(30, 1))
+    names = [str(place) for place in range(30) for _ in range(4)]
+    resampled = resampled_statistics(
+        {"mean": [mean_statistic(values.ravel())]}, [120], generator=stream(), replicates=20_000, groups=names
+    )
+    interval = crossed_estimate(resampled["mean"], generator=stream()).interval
+    bounds = stats.ttest_1samp(values.mean(axis=1), 0).confidence_interval(0.95)
+    assert (interval.lower, interval.upper) == pytest.approx((bounds.low, bounds.high), rel=0.03)
+
+
+def test_examples_without_a_group_have_the_numbers_they_have_where_there_are_none():
+    values = np.random.default_rng(24).normal(size=30)
+    plain, empty, alone = (
+        resampled_statistics({"a": [mean_statistic(values)]}, [20, 10], generator=stream(), replicates=50, groups=own)
+        for own in (None, [""] * 30, [f"g{place}" for place in range(30)])
+    )
+    for other in (empty, alone):
+        assert (other["a"].replicates == plain["a"].replicates).all()
+        assert other["a"].units == plain["a"].units == 30
+
+
+def test_a_group_is_drawn_whole_within_its_kind_and_an_empty_name_is_no_group():
+    seen = []
+
+    def record(counts):
+        seen.append(counts)
+        return counts.sum(axis=1)
+
+    names = ["g", "", "g", "", "g", "h", "g"]
+    found = resampled_statistics({"a": [record]}, [4, 3], generator=stream(), replicates=200, groups=names)
+    counts = seen[0]
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, 4] == counts[:, 6]).all()
+    # Equal names of two kinds, and two examples without one, are drawn independently of each other.
+    assert (counts[:, 0] != counts[:, 4]).any()
+    assert (counts[:, 1] != counts[:, 3]).any()
+    assert found["a"].units == 5
+
+
+@pytest.mark.parametrize("groups", [["a"] * 4, ["a", "b", "c"]])
+def test_a_single_group_or_groups_of_other_examples_are_data_errors(groups):
+    with pytest.raises(DataError):
+        resampled_statistics({"a": [mean_statistic(np.arange(4.0))]}, [4], generator=stream(), groups=groups)

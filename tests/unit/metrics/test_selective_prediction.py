@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as hnp
 from bayesgrid.errors import DataError
 from bayesgrid.metrics.selective_prediction import (
     area_under_risk_coverage,
-    excess_area_under_risk_coverage,
     risk_coverage_curve,
 )
 
@@ -38,16 +37,6 @@ def test_curve_is_the_mean_over_all_orders_that_confidence_allows(example):
     np.testing.assert_allclose(curve.coverage, np.arange(1, loss.size + 1) / loss.size)
 
 
-@settings(deadline=None, max_examples=60)
-@given(examples)
-def test_excess_is_over_the_best_of_all_orders(example):
-    confidence, loss = example
-    best = min(np.mean(risks(order)) for order in permutations(loss.tolist()))
-    excess = excess_area_under_risk_coverage(confidence, loss)
-    assert excess == pytest.approx(area_under_risk_coverage(confidence, loss) - best)
-    assert excess >= -1e-12
-
-
 def test_constant_confidence_costs_the_mean_loss_at_every_coverage():
     np.testing.assert_allclose(risk_coverage_curve(np.zeros(6), [1, 0, 0, 1, 1, 0]).risk, 0.5)
 
@@ -56,10 +45,9 @@ def test_perfect_order_approaches_its_formula_for_many_examples():
     wrong = np.arange(100_000) >= 70_000
     area = area_under_risk_coverage(-np.arange(100_000), wrong)
     assert area == pytest.approx(0.3 + 0.7 * np.log(0.7), abs=1e-4)
-    assert excess_area_under_risk_coverage(-np.arange(100_000), wrong) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(("confidence", "loss"), [([], []), ([1.0], [1.0, 0.0]), ([np.nan], [1.0])])
 def test_malformed_input_is_a_data_error(confidence, loss):
     with pytest.raises(DataError):
-        excess_area_under_risk_coverage(confidence, loss)
+        area_under_risk_coverage(confidence, loss)
