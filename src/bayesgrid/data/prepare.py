@@ -135,7 +135,9 @@ def _find_prepared(name: str, entry: DatasetEntry, folder: Path, supplied: Path 
         for role, path in user_paths(name, source, supplied).items():
             # Without a checksum in the catalog the version cannot tell two files of a user apart; this does.
             verify_sha256(
-                path, recorded.get(role), remedy=f"it changed since {folder} was made from it; {_unchecked(name)}"
+                path,
+                recorded.get(role, "a file of the record"),
+                remedy=f"it changed since {folder} was made from it; {_unchecked(name)}",
             )
     return PreparedDataset(name, entry.data_version(), folder, provenance)
 
@@ -209,7 +211,7 @@ def _read_questions(
     else:
         questions = load_questions(name, entry, source.loader, paths, scratch)
     digest = check_questions(name, entry, questions)
-    leaks = check_leaks(name, questions, None)
+    leaks = check_leaks(name, questions, entry.known_leaks)
     return _Obtained(questions.rows, origin, partial(store_questions, name, entry, questions, digest, leaks))
 
 

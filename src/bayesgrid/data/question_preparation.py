@@ -147,6 +147,6 @@ def store_questions(
     return {
         "questions_sha256": digest,
         "images": len(images),
-        "leaks": [asdict(leak) for leak in leaks],
+        "leaks": [{**asdict(leak), "examples": [list(pair) for pair in leak.examples]} for leak in leaks],
         **entry.model_dump(mode="json", include=_DESCRIPTION),
     }

@@ -16,7 +16,7 @@ from bayesgrid.grid.data_sources import (
     pinned_content,
 )
 from bayesgrid.grid.parameters import Parameters
-from bayesgrid.grid.question_sets import PromptTemplate, QuestionLoader, QuestionSplit
+from bayesgrid.grid.question_sets import LeakCount, PromptTemplate, QuestionLoader, QuestionSplit, SplitPair
 
 __all__ = ["ChoiceQuestionsEntry", "DatasetEntry", "RegressionTableEntry"]
 
@@ -133,6 +133,9 @@ class ChoiceQuestionsEntry(DatasetEntry):
     """How a question becomes a prompt."""
     splits: dict[QuestionSplit, Annotated[int, Field(ge=1)] | None] = Field(min_length=1)
     """Number of questions of each split there is; null for one that was not at hand when the entry was written."""
+    known_leaks: dict[SplitPair, dict[LeakCount, Annotated[int, Field(ge=1)]]] | None = Field(default_factory=dict)
+    """Leaks that the set is known to have, and is used with nevertheless; more are refused when it is prepared. Null
+    where nobody has counted them: all are recorded, and warned about. No part of the version."""
     image_noise: int | None = Field(default=None, ge=1, le=255)
     """Standard deviation, on the scale from 0 to 255, of the noise added to the images of all splits."""
     image_noise_trial: int = Field(default=0, ge=0)
@@ -148,6 +151,9 @@ class ChoiceQuestionsEntry(DatasetEntry):
             raise ValueError("labels must be different words without spaces around them")
         if self.questions_sha256 is not None and None in self.splits.values():
             raise ValueError("a data set with 'questions_sha256' has splits of known size")
+        for pair in self.known_leaks or {}:
+            if not {*pair.split("/")} <= self.splits.keys():
+                raise ValueError(f"'known_leaks' compares {pair}, and the data set has {', '.join(self.splits)}")
         _refuse_loaders_but(get_args(QuestionLoader), self.sources)
         read = {
             "generator" if isinstance(source, GeneratorSource) else (source.loader, *sorted(source.files))

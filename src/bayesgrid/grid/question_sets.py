@@ -1,15 +1,29 @@
 """What a question data set may name in the catalog: its splits, prompt templates, loaders and generators."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bayesgrid.grid.parameters import Parameters
 
-__all__ = ["PromptTemplate", "QuestionGenerator", "QuestionLoader", "QuestionSplit", "SeedBlocks"]
+__all__ = [
+    "LeakCount",
+    "PromptTemplate",
+    "QuestionGenerator",
+    "QuestionLoader",
+    "QuestionSplit",
+    "SeedBlocks",
+    "SplitPair",
+]
 
 QuestionSplit = Literal["train", "validation", "test"]
 """The sides of a question set."""
+
+SplitPair = Annotated[str, Field(pattern="^(train/validation|train/test|validation/test)$")]
+"""Two sides that are compared; counts are of questions of the second."""
+
+LeakCount = Annotated[str, Field(pattern="^(equal_answers|questions_of_shared_groups)$")]
+"""What is counted between two sides; described in ``bayesgrid.data.question_leakage.QuestionLeak``."""
 
 QuestionLoader = Literal[
     "arc",

@@ -8,9 +8,9 @@ comparisons are paired on the same examples and seeds.
 Examples of one group, such as questions about one picture, are no independent evidence: groups are drawn whole, and
 count as one towards the degrees of freedom.
 
-Standard errors are those of resamples of one seed and one example or group fewer than there are (Rao & Wu 1988), ends and
-p-values those of Student's t with Satterthwaite's degrees of freedom, as in ``hierarchical_interval``. Quantiles of the
-replicates would not do: a resample repeats examples, and that alone makes a calibration error larger.
+Standard errors are those of resamples of one seed and one example or group fewer than there are (Rao & Wu 1988), ends
+and p-values those of Student's t with Satterthwaite's degrees of freedom, as in ``hierarchical_interval``. Quantiles of
+the replicates would not do: a resample repeats examples, and that alone makes a calibration error larger.
 """
 
 import math

@@ -120,7 +120,9 @@ class CellEstimates:
             means = {entry: max(mean, 0.0) for entry, mean in means.items()}
         first = min(means, key=lambda entry: means[entry])
         others = self.differences(first, metric)
-        return frozenset({first, *(one for one in means if one not in others or not others[one][1] <= SIGNIFICANT)})
+        compared = [one for one in means if one in others and means[one] > means[first]]
+        worse = {one for one in compared if others[one][1] <= SIGNIFICANT}
+        return frozenset(means) - worse
 
 
 def cell_estimates(

@@ -141,9 +141,8 @@ def _scored_entries(cell: AnswerCell, *, temperature: bool) -> list[tuple[Entry,
 
 def _bins(scores: Sequence[AnswerScores], groups: Sequence[str], bins: int) -> list[dict[str, Any]]:
     # A question without a group is one of its own.
-    units = np.tile(
-        np.unique([own or f"\0{place}" for place, own in enumerate(groups)], return_inverse=True)[1], len(scores)
-    )
+    names = [own or f"\0{place}" for place, own in enumerate(groups)]
+    units = np.tile(np.unique(names, return_inverse=True)[1], len(scores))
     seeds = np.repeat(np.arange(len(scores)), len(groups))
     confidence = np.concatenate([own.confidence for own in scores])
     correct = np.concatenate([own.correct for own in scores])

@@ -19,12 +19,21 @@ from bayesgrid.reporting.table import MINUS, Cell, Section, Table
 
 __all__ = ["Claim", "ClaimTest", "claims_table", "evaluate_claims", "load_claims"]
 
-SourceKind = Literal["paper", "author_log", "figure_read_by_eye", "third_party", "derivation", "expectation"]
+SourceKind = Literal[
+    "paper",
+    "author_log",
+    "figure_read_by_eye",
+    "independent_reproduction",
+    "third_party",
+    "derivation",
+    "expectation",
+]
 
 _SOURCE_KINDS = {
     "paper": "paper",
     "author_log": "authors' log",
     "figure_read_by_eye": "read off a figure",
+    "independent_reproduction": "independent reproduction",
     "third_party": "third party",
     "derivation": "derivation",
     "expectation": "own expectation",

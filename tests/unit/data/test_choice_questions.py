@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from bayesgrid.data.choice_questions import (
     write_choice_questions,
 )
 from bayesgrid.data.prepare import prepare_dataset
+from bayesgrid.data.question_preparation import check_leaks, load_questions
 from bayesgrid.errors import DataError
 from bayesgrid.grid.sources import ChoiceQuestionsEntry
 
@@ -169,3 +171,90 @@ def test_images_are_stored_with_the_questions_and_count_by_their_pixels(tmp_path
     assert stored.image_path(stored.splits["test"][0]).read_bytes() == (tmp_path / "p/images/i.png").read_bytes()
     with pytest.raises(DataError, match="an image is missing"):
         write_choice_questions(replace(packed, folder=tmp_path / "nowhere"), tmp_path / "again")
+
+
+def leaking(files):
+    """Put the test question into training, with its answer and other options, and return folder and entry."""
+    folder, make_entry = files
+    path = folder / "train.jsonl"
+    choices = {"text": ["u", "v", "z"], "label": ["A", "B", "C"]}
+    line = {"id": "t9", "question": "o\u00f9\u2028? ", "choices": choices, "answerKey": "C"}
+    path.write_text(path.read_text(encoding="utf-8") + json.dumps(line) + "\n", encoding="utf-8")
+    return folder, lambda **changes: make_entry(splits={"train": 3, "test": 1}, **changes)
+
+
+def read_leaking(files, tmp_path):
+    folder, make_entry = leaking(files)
+    paths = {split: folder / f"{split}.jsonl" for split in ROWS}
+    return load_questions("quiz", make_entry(), "arc", paths, tmp_path)
+
+
+def test_more_leaks_than_are_known_are_refused_with_counts_and_examples(files, tmp_path, caplog):
+    questions = read_leaking(files, tmp_path)
+    with pytest.raises(DataError, match=r"'quiz'.*'train' and 'test' leak.*1 questions of 'test'.*t9 and s0"):
+        check_leaks("quiz", questions, {})
+    with pytest.raises(DataError, match="leak"):
+        check_leaks("quiz", questions, {"train/test": {"questions_of_shared_groups": 5}})
+    (leak,) = check_leaks("quiz", questions, {"train/test": {"equal_answers": 1}})
+    assert (leak.equal_answers, leak.equal_questions, leak.examples) == (1, 0, (("t9", "s0"),))
+    assert not caplog.records
+
+
+def test_uncounted_leaks_are_recorded_and_warned_about(files, tmp_path, caplog):
+    (leak,) = check_leaks("quiz", read_leaking(files, tmp_path), None)
+    assert leak.equal_answers == 1
+    assert "data set quiz leaks: 1 questions of 'test' stand in 'train' with their answer (t9 and s0)" in caplog.text
+
+
+def test_the_record_of_a_prepared_set_counts_what_its_splits_share(files, tmp_path):
+    folder, entry = files
+    prepared = prepare_dataset("quiz", entry(), tmp_path / "data", user_files={"quiz": folder})
+    (leak,) = prepared.provenance["leaks"]
+    assert (leak["first"], leak["second"], leak["equal_answers"], leak["equal_prompts"]) == ("train", "test", 0, 0)
+    stored = json.loads((prepared.folder / "provenance.json").read_text(encoding="utf-8"))
+    assert stored["leaks"] == [leak]
+
+
+@pytest.mark.parametrize("changed", list(ROWS))
+def test_a_set_made_from_other_files_of_a_user_is_not_taken_for_theirs(files, tmp_path, changed):
+    folder, entry = files
+    prepared = prepare_dataset("quiz", entry(), tmp_path / "data", user_files={"quiz": folder})
+    recorded = {role: file["sha256"] for role, file in prepared.provenance["source"]["files"].items()}
+    expected = {split: hashlib.sha256((folder / f"{split}.jsonl").read_bytes()).hexdigest() for split in ROWS}
+    assert recorded == expected
+    path = folder / f"{changed}.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("?", "!"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"it changed since.*SHA-256 in the catalog entry of 'quiz'"):
+        prepare_dataset("quiz", entry(), tmp_path / "data", user_files={"quiz": folder})
+
+
+def test_a_set_whose_record_does_not_name_a_users_file_is_not_taken_for_theirs(files, tmp_path):
+    folder, entry = files
+    prepared = prepare_dataset("quiz", entry(), tmp_path / "data", user_files={"quiz": folder})
+    record = prepared.folder / "provenance.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    del content["source"]["files"]["test"]
+    record.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match="SHA-256 in the catalog entry of 'quiz'"):
+        prepare_dataset("quiz", entry(), tmp_path / "data", user_files={"quiz": folder})
+
+
+def test_known_leaks_of_the_catalog_decide_and_are_no_part_of_the_version(files, tmp_path, caplog):
+    folder, entry = leaking(files)
+    supplied = {"user_files": {"quiz": folder}}
+    with pytest.raises(DataError, match=r"'train' and 'test' leak.*1 questions.*t9 and s0"):
+        prepare_dataset("quiz", entry(), tmp_path / "a", **supplied)
+    known = entry(known_leaks={"train/test": {"equal_answers": 1}})
+    (leak,) = prepare_dataset("quiz", known, tmp_path / "a", **supplied).provenance["leaks"]
+    assert (leak["first"], leak["second"], leak["equal_answers"], leak["equal_questions"]) == ("train", "test", 1, 0)
+    assert "leaks" not in caplog.text
+    uncounted = entry(known_leaks=None)
+    assert prepare_dataset("quiz", uncounted, tmp_path / "b", **supplied).provenance["leaks"] == [leak]
+    assert "data set quiz leaks: 1 questions of 'test' stand in 'train'" in caplog.text
+    assert entry().data_version() == known.data_version() == uncounted.data_version()
+
+
+def test_known_leaks_of_a_split_that_is_not_there_are_a_fault_of_the_catalog(files):
+    _, entry = files
+    with pytest.raises(ValueError, match="train/validation"):
+        entry(known_leaks={"train/validation": {"equal_answers": 1}})

@@ -59,6 +59,17 @@ def test_published_splits_share_questions_as_the_notes_say(real_questions, name,
     assert all(str(count) in counts for count in (whole, with_answer, prompts) if count)
 
 
+def test_known_leaks_are_those_of_the_questions(real_questions):
+    for name in ("arc_easy", "arc_challenge", "openbookqa", "circuit_logic_leaked", "expression_logic_leaked"):
+        found = {
+            f"{leak.first}/{leak.second}": {
+                key: count for key in ("equal_answers", "questions_of_shared_groups") if (count := getattr(leak, key))
+            }
+            for leak in find_question_leaks(real_questions(name)).leaks
+        }
+        assert SETS[name].known_leaks == found, name
+
+
 def test_sets_without_training_questions_do_not_repeat_those_of_others(real_questions):
     training = [
         question

@@ -18,6 +18,7 @@ from bayesgrid.metrics.calibration_error import (
     expected_calibration_error,
     expected_calibration_error_under_calibration,
 )
+from bayesgrid.metrics.example_statistics import calibration_statistic, debiased_calibration_statistic
 from bayesgrid.random_streams import random_stream
 
 predictions = st.integers(4, 40).flatmap(
@@ -102,6 +103,21 @@ def test_debiased_squared_error_is_unbiased_and_the_plain_one_is_not(shift):
         plain += probability * np.mean((levels - right / 5) ** 2)
     assert debiased == pytest.approx(shift**2, abs=1e-12)
     assert plain > shift**2 + 0.03
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.25, 0.6), (0.9, 1.0)])
+def test_debiased_expected_error_of_a_calibrated_model_is_nothing_on_average_and_the_plain_one_is_not(low, high):
+    generator = np.random.default_rng(17)
+    plain, debiased = [], []
+    for _ in range(400):
+        confidence = generator.uniform(low, high, size=100)
+        correct = (generator.random(100) < confidence).astype(float)
+        once = np.ones((1, 100))
+        plain.append(calibration_statistic(confidence, correct, bins=15)(once)[0])
+        debiased.append(debiased_calibration_statistic(confidence, correct, bins=15)(once)[0])
+    error = np.std(debiased, ddof=1) / 20
+    assert abs(np.mean(debiased)) < 3 * error
+    assert np.mean(plain) > 10 * error
 
 
 def test_a_bin_that_ties_leave_with_one_prediction_joins_its_neighbour():

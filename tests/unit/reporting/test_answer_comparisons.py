@@ -103,6 +103,39 @@ def test_the_interval_is_that_of_a_mean_over_crossed_seeds_and_questions(scored)
     assert row["upper"] - row["lower"] == pytest.approx(expected.upper - expected.lower, rel=0.05)
 
 
+def test_trials_of_a_seed_are_averaged_and_are_no_further_seeds(scored):
+    runs = [
+        scored(first_right(*counts), method="blob", settings={"evaluation.trial": trial})
+        for trial, counts in enumerate([(320, 300), (340, 280)])
+    ]
+    row = verdict(value(method="blob", number=0.775), runs)
+    assert (row["seeds"], row["estimate"]) == (2, pytest.approx(0.775))
+    by_seed = scored(first_right(330, 290), method="mle")
+    expected = verdict(value(number=0.775), [by_seed])
+    assert (row["lower"], row["upper"]) == pytest.approx((expected["lower"], expected["upper"]), abs=0.02)
+
+
+def test_a_seed_that_is_read_twice_is_a_state_error(scored, tmp_path):
+    run = scored(first_right(300, 320))
+    with pytest.raises(StateError, match="twice"):
+        AnswerEvidence().metric([run, run], "obqa", "accuracy", temperature=False)
+
+
+def test_questions_of_one_group_are_drawn_together(scored):
+    # Pictures of forty questions, each answered rightly as a whole or not at all.
+    run = scored(np.tile(np.repeat(np.random.default_rng(4).random(10) < 0.6, 40), (2, 1)))
+    plain = verdict(value(), [run])
+    path = run.folder / "predictions.parquet"
+    frame = pd.read_parquet(path)
+    frame.assign(group=[f"picture-{int(name[-4:]) // 40}" for name in frame["example"]]).to_parquet(path)
+    grouped = verdict(value(), [run])
+    assert grouped["estimate"] == plain["estimate"]
+    assert grouped["upper"] - grouped["lower"] > 4 * (plain["upper"] - plain["lower"])
+    other = scored(first_right(200, 220), method="map")
+    row = verdict(ordering("map", "mle"), [run, other])
+    assert (row["verdict"], "groups" in row["finding"]) == ("not run", True)
+
+
 def test_nll_is_that_of_the_stated_probability(scored):
     row = verdict(value("nll", number=1.0), [scored(first_right(300, 300), confidence=0.9)])
     assert row["estimate"] == pytest.approx(-(0.75 * math.log(0.9) + 0.25 * math.log(0.1)))

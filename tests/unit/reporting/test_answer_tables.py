@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,12 +8,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.metrics.bootstrap import paired_interval
+from bayesgrid.metrics.crossed_bootstrap import Resampled
 from bayesgrid.metrics.multiple_comparisons import holm_adjusted
 from bayesgrid.metrics.selective_prediction import risk_coverage_curve
 from bayesgrid.metrics.win_probability import wilson_interval
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.answer_draws_tables import windows_of_draws
+from bayesgrid.reporting.answer_estimates import cell_estimates
 from bayesgrid.reporting.answer_predictions import read_answer_predictions
+from bayesgrid.reporting.answer_runs import answer_cells
 from bayesgrid.reporting.table_files import latex, markdown
 from bayesgrid.reporting.tables import build_table, render_partial, table_kinds
 from bayesgrid.studies.bayesian_lora.answer_metrics import TEMPERED_METRICS
@@ -32,14 +37,15 @@ def of_questions(run, name):
     return np.stack([getattr(predictions.scores(seed), name) for seed in predictions.seeds])
 
 
-def certain(answers, root, probability, **more):
+def certain(answers, root, probability, seeds=None, **more):
     """Return a run on 4 questions of 2 options, answered 0 with the given probabilities of 0, one row a seed."""
     frames = []
-    for seed, own in enumerate(probability):
+    seeds = range(len(probability)) if seeds is None else seeds
+    for seed, own in zip(seeds, probability, strict=True):
         own = np.asarray(own, dtype=float)
         logits = np.log(np.stack([own, 1 - own], axis=1))[None]
         frames.append(answers.frame_of(seed, logits, np.zeros(4, dtype=int), np.full(4, 2)))
-    return answers.make_answers(root, predictions=pd.concat(frames), seeds=range(len(frames)), **more)
+    return answers.make_answers(root, predictions=pd.concat(frames), seeds=seeds, **more)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,123 @@ def test_bold_is_the_set_of_the_best_by_paired_tests_and_not_the_best_mean_alone
     bold = {row[0].text: row[1].best for row in table.sections[0].rows}
     assert bold == {"MLE": True, "MAP": True, "BLoB": False}
     assert table.data.set_index("method")["best"].to_dict() == {"mle": True, "map": True, "blob": False}
+
+
+def test_a_method_that_cannot_be_compared_is_not_known_to_be_worse(answers, tmp_path):
+    runs = [
+        certain(answers, tmp_path, [[0.9, 0.8, 0.7, 0.6]], method="mle"),
+        certain(answers, tmp_path, [[0.45, 0.39, 0.36, 0.3]], method="blob", draws=1),
+        certain(answers, tmp_path, [[0.8, 0.8, 0.6, 0.6]], method="map", seeds=[7]),
+    ]
+    table = build_table("answer_metrics", runs, {"metrics": ["nll"]})
+    assert table.data.set_index("method")["best"].to_dict() == {"mle": True, "map": True, "blob": False}
+
+
+def test_a_difference_without_a_p_value_leaves_a_method_bold(answers, three):
+    estimates = cell_estimates(answer_cells(three)[0], ["nll"], replicates=200)
+    first, *others = sorted(estimates.entries, key=lambda one: estimates.estimate(one, "nll").estimate)
+    unknown = {
+        key: replace(own, replicates=np.full_like(own.replicates, np.nan)) if key[0] != first else own
+        for key, own in estimates.resampled.items()
+    }
+    assert {first} <= estimates.best("nll") < {first, *others}
+    assert replace(estimates, resampled=unknown).best("nll") == {first, *others}
+
+
+def test_plain_calibration_errors_are_never_bold_and_a_negative_debiased_one_is_as_good_as_none(answers, three):
+    metrics = ["ece", "ece_adaptive", "ece_debiased"]
+    table = build_table("answer_metrics", three, {"metrics": metrics, **FAST})
+    best = table.data.groupby("metric")["best"].any()
+    assert best.to_dict() == {"ece": False, "ece_adaptive": False, "ece_debiased": True}
+    assert any("biased upwards" in note for note in table.notes)
+    assert not any("biased upwards" in n for n in build_table("answer_metrics", three, {"metrics": ["nll"]}).notes)
+
+    # Three methods at 0, -0.1 and 0.3, all exactly known: none is better calibrated than a calibrated one can be.
+    estimates = cell_estimates(answer_cells(three)[0], ["ece_debiased"], replicates=200)
+    values = dict(zip(estimates.entries, (0.0, -0.1, 0.3), strict=True))
+    known = {
+        (entry, "ece_debiased"): Resampled(np.full(4, value), np.full((4, 200), value), 60)
+        for entry, value in values.items()
+    }
+    zero, negative, positive = estimates.entries
+    found = replace(estimates, resampled=known)
+    assert found.best("ece_debiased") == {zero, negative}
+    assert found.estimate(negative, "ece_debiased").estimate < 0 < found.estimate(positive, "ece_debiased").estimate
+
+
+def test_questions_of_one_group_are_resampled_together(answers, tmp_path):
+    generator = np.random.default_rng(3)
+    # Twenty pictures with four questions each, which are all answered alike.
+    probability = np.repeat(generator.uniform(0.2, 0.9, size=20), 4)
+    logits = np.log(np.stack([probability, 1 - probability], axis=1))[None]
+    widths, shared = {}, None
+    for name, groups in {
+        "alone": None,
+        "empty": [""] * 80,
+        "grouped": [f"picture-{place // 4}" for place in range(80)],
+    }.items():
+        frame = answers.frame_of(0, logits, np.zeros(80, dtype=int), np.full(80, 2))
+        if groups is not None:
+            frame["group"] = groups
+        run = answers.make_answers(tmp_path / name, predictions=frame, seeds=range(1))
+        data = build_table("answer_metrics", [run], {"metrics": ["nll"]}).data
+        row = answers.entry(build_table("answer_metrics", [run], {"metrics": ["nll"]}), metric="nll")
+        shared = data if shared is None else shared
+        if name == "empty":
+            pd.testing.assert_frame_equal(data, shared)
+        widths[name] = row["upper"] - row["lower"]
+    means = -np.log(probability.reshape(20, 4)).mean(axis=1)
+    bounds = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert widths["grouped"] == pytest.approx(bounds.high - bounds.low, rel=0.05)
+    assert widths["alone"] < 0.6 * widths["grouped"]
+
+
+def test_groups_that_one_method_knows_hold_for_the_others(answers, tmp_path):
+    frames = {}
+    for method in ("mle", "blob"):
+        probability = np.repeat(np.random.default_rng(len(method)).uniform(0.2, 0.9, size=10), 4)
+        logits = np.log(np.stack([probability, 1 - probability], axis=1))[None]
+        frames[method] = answers.frame_of(0, logits, np.zeros(40, dtype=int), np.full(40, 2))
+    found = []
+    for known in (("mle",), ("mle", "blob")):
+        runs = []
+        for method, frame in frames.items():
+            own = frame.assign(group=[f"g{place // 4}" for place in range(40)]) if method in known else frame
+            runs.append(
+                answers.make_answers(
+                    tmp_path / str(len(known)), method=method, draws=1, predictions=own, seeds=range(1)
+                )
+            )
+        found.append(build_table("answer_metrics", runs, {"metrics": ["nll"], **FAST}).data)
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_accuracy_in_a_bin_has_the_interval_of_as_many_groups_as_there_are(answers, tmp_path):
+    run = certain(answers, tmp_path, [[0.9, 0.9, 0.9, 0.1]] * 2)
+    path = run.folder / "predictions.parquet"
+    pd.read_parquet(path).assign(group=["a", "a", "", "b"] * 2).to_parquet(path)
+    row = answers.entry(build_table("answer_reliability", [run], {"temperature": False}))
+    expected = wilson_interval(0.75 * 3, 3, level=0.95)
+    assert (row["lower"], row["upper"]) == pytest.approx((expected.lower, expected.upper))
+
+
+@pytest.mark.parametrize("kind", ["answer_risk_coverage", "answer_out_of_distribution"])
+def test_curves_of_grouped_questions_are_less_certain(answers, tmp_path, kind):
+    widths = []
+    for grouped in (False, True):
+        runs = []
+        for evaluation in ("", "arc"):
+            generator = np.random.default_rng(5)
+            probability = np.repeat(generator.uniform(0.2, 0.95, size=15) ** (1 + bool(evaluation)), 4)
+            logits = np.log(np.stack([probability, 1 - probability], axis=1))[None]
+            frame = answers.frame_of(0, logits, np.zeros(60, dtype=int), np.full(60, 2))
+            frame = frame.assign(group=[f"g{place // 4}" if grouped else "" for place in range(60)])
+            root = tmp_path / str(grouped)
+            runs.append(answers.make_answers(root, evaluation=evaluation, predictions=frame, seeds=range(1)))
+        data = build_table(kind, runs, FAST).data
+        rows = data[data["metric"] == ("aurc" if kind == "answer_risk_coverage" else "ood_auroc_entropy")]
+        widths.append((rows["upper"] - rows["lower"]).iloc[0])
+    assert widths[1] > 1.4 * widths[0]
 
 
 def test_differences_are_paired_on_seeds_and_questions_and_holm_adjusted(answers, three):

@@ -419,6 +419,14 @@ def test_the_ledger_names_real_experiments_with_the_runs_it_needs():
     assert evaluated["finding"].str.contains("pending").all(), evaluated["finding"].tolist()
 
 
+def test_a_reproduction_by_others_is_told_from_what_others_quote(tmp_path):
+    runs = runs_of(tmp_path, {"random": flat([1.0, 2.0]), "coreset": flat([0.0, 1.0])})
+    table = claims_table(evaluate_claims([claim(ORDERING, source_kind="independent_reproduction")], runs))
+    assert table.sections[0].rows[0][1].text == "A paper, table 1 (independent reproduction)"
+    kinds = {entry.source_kind for entry in load_claims(CONFIG / "claims.yaml") if "Stiefel manifold" in entry.source}
+    assert kinds == {"independent_reproduction"}
+
+
 def test_the_demo_alone_decides_several_claims(demo_runs):
     evaluated = evaluate_claims(load_claims(CONFIG / "claims.yaml"), demo_runs)
     demo = evaluated[evaluated["experiment"] == "demo"]
