@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 from bayesgrid.data.regression_tables import prepared_folder
 from bayesgrid.errors import BayesgridError
 from bayesgrid.grid.experiments import experiment_paths
+from bayesgrid.grid.model_sources import HubModelSource, PathModelSource, WheelModelSource, load_model_catalog
 from bayesgrid.grid.plan import Plan, make_plan
 from bayesgrid.grid.sources import (
     DatasetEntry,
@@ -49,7 +51,7 @@ def examine(project: Path, settings: WorkflowConfig) -> Iterator[str]:
     for name in experiment_paths(project / "config"):
         yield f"  {name}: {_verdict(project, settings, name, bool(gpus) or slurm is not None, missing)}"
     if missing:
-        yield "data sets not at hand"
+        yield "data sets and base models not at hand"
         yield from (f"  {name}: {how}" for name, how in sorted(missing.items()))
 
 
@@ -59,9 +61,13 @@ def _verdict(project: Path, settings: WorkflowConfig, name: str, has_gpu: bool, 
         plan = make_plan(project / "config", [name], notebooks=project / "workflow" / "notebooks")
     except BayesgridError as error:
         return f"not usable: {error}"
-    lacking = _lacking(project, settings, plan)
-    missing.update(lacking)
-    obstacles = [f"no source of data set {', '.join(map(repr, lacking))} is at hand"] if lacking else []
+    data, models = _lacking(project, settings, plan), _lacking_models(project, settings, plan)
+    missing.update({**data, **models})
+    obstacles = [
+        f"no source of {kind} {', '.join(map(repr, names))} is at hand"
+        for kind, names in (("data set", data), ("base model", models))
+        if names
+    ]
     if not has_gpu and any(run.spec.resources().gpu for run in plan.runs.values()):
         obstacles.append("needs a GPU")
     minutes = sum(run.spec.resources().runtime for run in plan.runs.values())
@@ -77,6 +83,27 @@ def _lacking(project: Path, settings: WorkflowConfig, plan: Plan) -> dict[str, s
         for name in plan.datasets()
         if not _at_hand(name, catalog.entry(name), project, settings)
     }
+
+
+def _lacking_models(project: Path, settings: WorkflowConfig, plan: Plan) -> dict[str, str]:
+    """Return the base models of ``plan`` that cannot be had, and what the user can do about each."""
+    if not plan.models():
+        return {}
+    catalog = load_model_catalog(project / "config" / "models.yaml")
+    mirror = settings.mirror_path(project)
+    lacking: dict[str, str] = {}
+    for name, revision in plan.models().items():
+        entry = catalog.entry(name)
+        own = [source.folder for source in entry.sources if isinstance(source, PathModelSource) and source.folder]
+        served = any(isinstance(source, WheelModelSource) for source in entry.sources) or (
+            any(isinstance(source, HubModelSource) for source in entry.sources) and _reachable(_HUB)
+        )
+        here = (settings.state_path(project) / "models" / f"{name}-{revision}" / "model.json").is_file()
+        mirrored = mirror is not None and any((mirror / folder).is_dir() for folder in own)
+        if not (here or served or mirrored or name in settings.user_files):
+            fetch = f"run `bayesgrid prepare {name}` where the hub is reachable"
+            lacking[name] = f"{fetch}, or name a folder that holds it under `user_files: {name}:`"
+    return lacking
 
 
 def _at_hand(name: str, entry: DatasetEntry, project: Path, settings: WorkflowConfig) -> bool:
@@ -111,6 +138,7 @@ def _gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
+@cache
 def _reachable(address: tuple[str, int]) -> bool:
     try:
         with socket.create_connection(address, timeout=3):

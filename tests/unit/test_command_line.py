@@ -68,6 +68,10 @@ def test_doctor_names_every_experiment_and_what_is_missing(monkeypatch, tmp_path
     assert "demo: can run (10 runs, 4 job-hours reserved)" in printed
     assert "balsa_laptop: cannot run" in printed
     assert "'parkinsons'" in printed
+    if "hub        not reachable" in printed:
+        assert "no source of base model 'qwen3_0_6b'" in printed
+        assert "  qwen3_8b: run `bayesgrid prepare qwen3_8b`" in printed
+    assert "demo_bayesian_lora: can run" in printed
     assert "  parkinsons: set BAYESGRID_MIRROR" in printed
     assert "doi:10.24432/C5ZS3N" in printed
     for part in ("python", "cpu", "gpu", "slurm", "disk", "hub", "mirror"):
