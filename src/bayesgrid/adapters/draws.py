@@ -45,6 +45,7 @@ def draw_adapters(
     seed: int,
     scope: DrawScope = "all",
     antithetic: bool = False,
+    purpose: str = "posterior draw",
 ) -> Iterator[AdapterWeights]:
     """Return the draws of ``indices``, one after the other, so that a wide stack can be filled slot by slot.
 
@@ -69,6 +70,7 @@ def draw_adapters(
         scope: ``all``, or ``head`` to hold the decoder at its mean and draw the answer head alone.
         antithetic: make each odd draw the mirror image of the even draw before it, about the mean; even draws are the
             same with and without.
+        purpose: part of the streams' names; draws that tune a posterior must not be those that are judged.
 
     Raises:
         StateError: if the posterior is not what its method needs, or a Laplace posterior holds no (such) draw.
@@ -92,7 +94,7 @@ def draw_adapters(
         raise ConfigurationError(
             "the answer head is not adapted or held at its mean, so it has no draws", given=scope, allowed="all"
         )
-    return (_drawn(posterior, index, seed, scope, antithetic) for index in wanted)
+    return (_drawn(posterior, index, seed, scope, antithetic, purpose) for index in wanted)
 
 
 def export_draw(
@@ -123,7 +125,9 @@ def export_draw(
     )
 
 
-def _drawn(posterior: AdapterPosterior, index: int, seed: int, scope: DrawScope, antithetic: bool) -> AdapterWeights:
+def _drawn(
+    posterior: AdapterPosterior, index: int, seed: int, scope: DrawScope, antithetic: bool, purpose: str
+) -> AdapterWeights:
     mean = posterior.mean
     if posterior.method in POINT_METHODS:
         return mean
@@ -133,7 +137,7 @@ def _drawn(posterior: AdapterPosterior, index: int, seed: int, scope: DrawScope,
     pairs = dict(mean.pairs)
     for name in drawn_modules(posterior):
         if scope == "all" or name == ANSWER_HEAD:
-            stream = random_stream(seed, f"posterior draw/{name}", index - 1 if mirrored else index)
+            stream = random_stream(seed, f"{purpose}/{name}", index - 1 if mirrored else index)
             pairs[name] = _draw_pair(posterior, name, index, stream, -1.0 if mirrored else 1.0)
     return AdapterWeights(pairs, mean.scaling)
 

@@ -143,7 +143,7 @@ def drawn_adapters(spec: BayesianLoraSpec, posterior: AdapterPosterior, seed: in
         return [posterior.mean]
     count = evaluation.draws
     if posterior.method == "ensemble":
-        count = min(count, len(posterior.members))
+        count = len(posterior.members)
     drawn = draw_adapters(
         posterior,
         range(count),

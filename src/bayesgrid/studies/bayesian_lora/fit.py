@@ -65,7 +65,10 @@ def run(spec: FitSpec, context: RunContext, inputs: RunInputs) -> RunResult:
     if trains:
         measured = _train(spec, adapted, learnt, context)
     else:
-        measured = {seed: _fit_around(spec, seed, adapted, learnt, context, inputs) for seed in spec.seeds}
+        measured = {}
+        for seed in spec.seeds:
+            measured[seed] = _fit_around(spec, seed, adapted, learnt, context, inputs)
+            context.raise_if_stopping()
     return _result(spec, adapted, learnt, context, measured)
 
 
@@ -156,7 +159,7 @@ def _result(
     frames = []
     validation = learnt.validation
     for seed in spec.seeds:
-        posterior = read_posterior(posterior_folder(context.state, seed), allow_inert=True)
+        posterior = read_posterior(posterior_folder(context.state, seed), allow_inert=spec.method == "zeroshot")
         logits = predict(adapted, validation, [posterior.mean])
         frames.append(prediction_frame(seed, "validation", validation, logits))
         scores = answer_metrics(DrawnAnswers(logits.astype(np.float64), validation.answers, validation.options))

@@ -1,7 +1,7 @@
 """What decides a fitted adapter posterior: model, data, method, and every hyperparameter."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -97,7 +97,7 @@ class VariationalSpec(Parameters):
     """What BLoB's noise is shared by in training: one example's tokens, nothing, or the whole batch of a seed."""
     temperature: float = Field(default=1.0, ge=0)
     """Multiplies the divergence; below 1 is a cold posterior."""
-    kl_warmup_fraction: float = Field(default=0.1, ge=0, le=1)
+    kl_warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the weight ``per_example`` rises from 0."""
     deviation_learning_rate: float = Field(default=1e-2, gt=0)
     """Peak AdamW rate of the standard deviations."""
@@ -158,7 +158,7 @@ class LaplaceSpec(Parameters):
     parent: Literal["mle", "map"] = "map"
     """The adapter it is centred at."""
     scope: Scope = "all"
-    prior_precision: float | Literal["evidence"] = "evidence"
+    prior_precision: Annotated[float, Field(gt=0)] | Literal["evidence"] = "evidence"
     """A value, or the maximum of the marginal likelihood."""
     logit_draws: int = Field(default=128, ge=1)
     """Draws of the Gaussian logits that are stored per question."""
@@ -209,7 +209,7 @@ _GROUPS: Mapping[Method, frozenset[str]] = {
     "laplace_kronecker": frozenset({"laplace"}),
 }
 """The groups of parameters each method reads, besides those of all methods."""
-_ONE_MODE: tuple[Method, ...] = ("zeroshot", "mle", "ivon")
+_ONE_MODE: tuple[Method, ...] = ("zeroshot", "mle", "ivon", "laplace")
 """Methods for which there is nothing that the reference does otherwise, or that it does not have."""
 _METHOD_GROUPS = frozenset().union(*_GROUPS.values())
 
@@ -220,14 +220,24 @@ _DEPARTURES = ("kl_direction", "prior", "optimisers", "kl_weight", "flipout")
 """Keys of the variational objective that a reader of a folder's name looks for."""
 
 
-def _usual_values(method: object) -> dict[str, dict[str, Any]]:
+def _usual_values(trained: object) -> dict[str, dict[str, Any]]:
+    """Return the reference's values where gradient descent trains ``trained``, a method of its own or a parent."""
     usual = {group: dict(values) for group, values in FAITHFUL_VALUES.items()}
-    if method == "blob":
+    if trained == "blob":
         # BLoB's own divergence has the right direction and its prior no alias.
         usual["variational"] |= {"kl_direction": "posterior_to_prior", "prior": "standard"}
-    if method == "map":
+    if trained == "map":
         usual["training"]["weight_decay"] = 0.01
     return usual
+
+
+def _trained_method(values: Mapping[str, Any]) -> object:
+    """Return the method whose adapter gradient descent trains, from values as a file gives them, in faithful mode."""
+    method = values.get("method")
+    if method not in PARENTS:
+        return method
+    group = values.get("width" if method == "tfb" else "laplace")
+    return group.get("parent", "mle") if isinstance(group, Mapping) else "mle"
 
 
 class FitSpec(RunSpec):
@@ -264,7 +274,7 @@ class FitSpec(RunSpec):
         if not isinstance(values, Mapping) or values.get("mode") != "faithful":
             return values
         filled = dict(values)
-        for group, own in _usual_values(values.get("method")).items():
+        for group, own in _usual_values(_trained_method(values)).items():
             given = filled.get(group, {})
             if own and isinstance(given, Mapping):
                 filled[group] = {**own, **given}
@@ -279,12 +289,12 @@ class FitSpec(RunSpec):
         """
         sparse = super().sparse_parameters()
         if self.mode == "faithful":
-            for group, values in _usual_values(self.method).items():
+            for group, values in _usual_values(self._trained()).items():
                 for name, value in values.items():
                     given = getattr(getattr(self, group), name)
                     if given != value:
                         sparse.setdefault(group, {})[name] = given
-        for key in _UNREAD_VARIATIONAL.get(self.method, ()):
+        for key in _UNREAD_VARIATIONAL.get(self._trained(), ()):
             sparse.get("variational", {}).pop(key, None)
         if not sparse.get("variational", True):
             sparse.pop("variational")
@@ -307,9 +317,9 @@ class FitSpec(RunSpec):
         """Return what a variational method does otherwise than its mode, as ``key_value``."""
         if "variational" not in self._groups_read():
             return ()
-        usual = _usual_values(self.method)["variational"] if self.mode == "faithful" else {}
+        usual = _usual_values(self._trained())["variational"] if self.mode == "faithful" else {}
         fields = VariationalSpec.model_fields
-        unread = _UNREAD_VARIATIONAL.get(self.method, ())
+        unread = _UNREAD_VARIATIONAL.get(self._trained(), ())
         given = {key: getattr(self.variational, key) for key in _DEPARTURES if key not in unread}
         return tuple(f"{key}_{value}" for key, value in given.items() if value != usual.get(key, fields[key].default))
 
@@ -326,6 +336,9 @@ class FitSpec(RunSpec):
         if self.method == "tfb":
             return self.width.parent
         return self.laplace.parent if self.method in PARENTS else None
+
+    def _trained(self) -> Method:
+        return self.parent_method() or self.method
 
     def needs(self) -> Mapping[str, RunSpec]:
         """Return the fit that the method starts from, as role ``parent``."""
@@ -348,15 +361,22 @@ class FitSpec(RunSpec):
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if the data set is no set of questions or has no training split of that size."""
         entry = catalog.choice_questions(self.dataset)
-        if self.method != "zeroshot" and "train" not in entry.splits:
+        if "train" not in entry.splits:
             trained = sorted(
                 name for name, other in catalog.entries.items() if "train" in (getattr(other, "splits", None) or {})
             )
             raise ConfigurationError(
-                f"key 'dataset': {self.dataset!r} has no training split",
+                f"key 'dataset': {self.dataset!r} has no training split, and the temperature needs labels",
                 given=self.dataset,
                 allowed=", ".join(trained),
                 remedy="name it under 'evaluation.dataset' to evaluate on it",
+            )
+        head = {"tfb": self.width.scope, "laplace": self.laplace.scope, "laplace_kronecker": self.laplace.scope}
+        if head.get(self.method) == "head" and not self.lora.head:
+            raise ConfigurationError(
+                "the head has no adapter to be uncertain about",
+                given="scope: head with lora.head: false",
+                allowed="scope: all, or lora.head: true",
             )
         # A size that the catalog does not know is null.
         available = entry.splits.get("train")

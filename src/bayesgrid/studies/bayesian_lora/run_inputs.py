@@ -47,8 +47,11 @@ def base_model(spec: FitSpec, inputs: RunInputs) -> LanguageModel:
         raise StateError(
             "the run has no prepared base model", given=spec.model, remedy=f"bayesgrid prepare {spec.model}"
         )
+    device = run_device()
+    if spec.resources().gpu and device.type == "cpu":
+        _logger.warning("no GPU was found: %s runs on the CPU, which will take very long", spec.model)
     return load_language_model(
-        inputs.model, name=spec.model, revision=inputs.model_revision, precision=spec.precision, device=run_device()
+        inputs.model, name=spec.model, revision=inputs.model_revision, precision=spec.precision, device=device
     )
 
 

@@ -69,6 +69,8 @@ class BayesianLoraSpec(FitSpec):
     def _unread_evaluation(self) -> tuple[str, ...]:
         if self.method in ("zeroshot", "mle", "map"):
             return ("draws", "scope", "antithetic", "trial")
+        if self.method == "ensemble":
+            return ("scope", "antithetic", "trial", *(() if self.evaluation.draws == 0 else ("draws",)))
         if self.method in ("laplace", "laplace_kronecker"):
             # Its draws are laplace.logit_draws; 0 alone, the mean, is a choice here.
             return ("scope", "antithetic", *(() if self.evaluation.draws == 0 else ("draws",)))
@@ -101,6 +103,18 @@ class BayesianLoraSpec(FitSpec):
         if "test" not in evaluated.splits:
             raise ConfigurationError(
                 f"key 'evaluation.dataset': {self.evaluated()!r} has no test split", given=self.evaluated()
+            )
+        if self.evaluation.scope == "head" and (self.method == "ensemble" or not self.lora.head):
+            raise ConfigurationError(
+                "key 'evaluation.scope': there is no answer head that could be drawn by itself",
+                given=f"head, for method {self.method} with lora.head: {str(self.lora.head).lower()}",
+                allowed="all",
+            )
+        if self.evaluation.antithetic and self.method in ("ensemble", "mcdropout"):
+            raise ConfigurationError(
+                "key 'evaluation.antithetic': the draws of this method have no mirror images",
+                given=self.method,
+                allowed="blob, scalabl, tfb, ivon",
             )
         available = evaluated.splits["test"]
         if self.evaluation.examples is not None and available is not None and self.evaluation.examples > available:

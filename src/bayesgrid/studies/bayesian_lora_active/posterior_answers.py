@@ -44,7 +44,7 @@ def posterior_logits(
         return logits.astype(np.float64)
     count = 1 if posterior.method in POINT_METHODS else spec.acquisition.draws
     if posterior.method == "ensemble":
-        count = min(count, len(posterior.members))
+        count = len(posterior.members)
     return predict(adapted, task, list(draw_adapters(posterior, range(count), seed=seed))).astype(np.float64)
 
 

@@ -54,7 +54,7 @@ def fit_posterior(
         context.progress(f"seed {seed}, widths tried", tried, 10)
         # The same noise for every width, so that the criterion is a smooth function of the width alone.
         posterior = _posterior(parent, bases, widened, sigma)
-        draws = list(draw_adapters(posterior, range(width.draws), seed=seed))
+        draws = list(draw_adapters(posterior, range(width.draws), seed=seed, purpose="width search"))
         logits = torch.from_numpy(predict(adapted, anchors, draws)).double()
         return torch.stack([-answer_losses(one, targets, options) for one in logits])
 
