@@ -252,12 +252,14 @@ def export(
     project: ProjectOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Write one draw of a fitted posterior as an ordinary LoRA adapter, which stock PEFT loads."""
+    """Write one draw of a fitted posterior as a LoRA adapter that stock PEFT loads, and its answer head beside it."""
     from bayesgrid.products import export_posterior_draw
 
     state_root = _settings(project, settings).state_path(_project(project))
     used = export_posterior_draw(state_root, run_name, destination, draw=draw, seed=seed, stream=stream)
     _console.print(f"draw {draw} of {used} in {destination}", soft_wrap=True, highlight=False)
+    if (destination / "head.safetensors").is_file():
+        _console.print("its answers also need head.safetensors there; docs/bayesian_lora.md shows how", soft_wrap=True)
 
 
 @app.command()
