@@ -10,6 +10,7 @@ from bayesgrid.adapters.draws import draw_adapters
 from bayesgrid.adapters.low_rank import AdapterWeights
 from bayesgrid.adapters.posterior_files import AdapterPosterior, read_posterior, read_provenance
 from bayesgrid.data.choice_questions import read_choice_questions
+from bayesgrid.errors import DataError
 from bayesgrid.store.atomic import atomic_write
 from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.store.manifest import peak_memory_mb
@@ -47,7 +48,7 @@ def run(spec: BayesianLoraSpec, context: RunContext, inputs: RunInputs) -> RunRe
     test = test.rows(chosen_questions(len(test), spec.evaluation.examples, f"test of {evaluated}"))
 
     labels = tuple(dict.fromkeys((*validation.labels, *test.labels)))
-    tokens = {**dict(zip(test.labels, test.label_tokens, strict=True)), **_tokens(validation)}
+    tokens = _shared_tokens(validation, test, evaluated)
     adapted = adapt_model(
         base,
         spec.lora,
@@ -78,8 +79,18 @@ def run(spec: BayesianLoraSpec, context: RunContext, inputs: RunInputs) -> RunRe
     )
 
 
-def _tokens(task: AnswerTask) -> dict[str, int]:
-    return dict(zip(task.labels, task.label_tokens, strict=True))
+def _shared_tokens(trained: AnswerTask, asked: AnswerTask, where: str) -> dict[str, int]:
+    tokens = dict(zip(trained.labels, trained.label_tokens, strict=True))
+    for label, token in zip(asked.labels, asked.label_tokens, strict=True):
+        if tokens.setdefault(label, token) != token:
+            raise DataError(
+                "a label is another token after these prompts than after those trained on",
+                where=f"data set {where!r}",
+                given=f"{label!r}: {token}",
+                allowed=tokens[label],
+                remedy="ask both sets in the same form of prompt",
+            )
+    return tokens
 
 
 def _answers(

@@ -68,7 +68,9 @@ def fit_posterior(
 
     if width.search == "smallest_violating":
         sigma = reference_width(
-            lambda tried_width: change(tried_width).change / reference_loss, threshold=width.relative_tolerance
+            # A memorised training set has a loss that rounds to 0; every width then violates, as it should.
+            lambda tried_width: change(tried_width).change / max(reference_loss, 1e-12),
+            threshold=width.relative_tolerance,
         )
         measured = {"width": sigma, "width_evaluations": float(tried)}
     else:
