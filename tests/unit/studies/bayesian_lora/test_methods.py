@@ -380,7 +380,7 @@ def _brute_force_change(parent, fitted, adapted, anchors, targets, width):
         pairs = {}
         for path, pair in own.mean.pairs.items():
             deviation = own.tensors[f"{path}.row_standard_deviation"] * width / fitted.measured["width"]
-            noise = random_stream(3, f"posterior draw/{path}", draw).standard_normal(tuple(pair.a.shape), np.float32)
+            noise = random_stream(3, f"width search/{path}", draw).standard_normal(tuple(pair.a.shape), np.float32)
             pairs[path] = LowRankPair(pair.a + deviation[:, None] * torch.from_numpy(noise), pair.b)
         logits.append(predict(adapted, anchors, [AdapterWeights(pairs, own.mean.scaling)])[0])
     probabilities = torch.from_numpy(np.stack(logits)).double().softmax(-1).mean(0)
