@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from bayesgrid.acquisition.badge import badge
 from bayesgrid.acquisition.bait import bait
+from bayesgrid.acquisition.cluster_diverse import cluster_diverse
+from bayesgrid.acquisition.determinantal_batch import determinantal_batch
+from bayesgrid.acquisition.fisher_design import fisher_design
 from bayesgrid.acquisition.graph_coreset import GraphNetworkSettings, core_gcn
 from bayesgrid.acquisition.k_means_plus_plus import k_means_plus_plus
 from bayesgrid.acquisition.largest_cluster_maximum_distance import largest_cluster_maximum_distance
@@ -34,8 +37,12 @@ RULES = {
     "softmax": lambda x, known, q, rng: softmax_selection(_size(x), q, rng),
     "typiclust": typiclust,
     "core_gcn": lambda x, known, q, rng: core_gcn(x, known, q, rng, settings=SHORT),
+    "cluster_diverse": lambda x, known, q, rng: cluster_diverse(_size(x), x, q, rng),
+    "determinantal": lambda x, known, q, rng: determinantal_batch(_size(x), x, q),
+    "fisher_design": lambda x, known, q, rng: fisher_design(x, np.ones(len(x)), q).choice,
 }
-COMPARE_FEATURES = sorted(set(RULES) - {"power", "softmax", "badge"})
+OF_CANDIDATES_ALONE = {"power", "softmax", "badge", "cluster_diverse", "determinantal", "fisher_design"}
+COMPARE_FEATURES = sorted(set(RULES) - OF_CANDIDATES_ALONE)
 NEED_LABELLED = ["core_gcn", "lcmd", "weighted_k_centre"]
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
