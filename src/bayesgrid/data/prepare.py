@@ -13,6 +13,8 @@ from filelock import FileLock
 
 from bayesgrid.data.checksums import sha256_of_file, verify_sha256
 from bayesgrid.data.choice_questions import IMAGES_FOLDER, QUESTIONS_FILE
+from bayesgrid.data.preference_pairs import PAIRS_FILE
+from bayesgrid.data.preference_preparation import check_pairs, load_pairs, store_pairs
 from bayesgrid.data.prepared_folders import PROVENANCE_FILE, prepared_folder
 from bayesgrid.data.question_preparation import (
     check_leaks,
@@ -32,6 +34,7 @@ from bayesgrid.grid.sources import (
     DatasetEntry,
     FileSource,
     GeneratorSource,
+    PreferencePairsEntry,
     QuestionGeneratorSource,
     RegressionTableEntry,
 )
@@ -41,7 +44,7 @@ __all__ = ["PreparedDataset", "prepare_dataset"]
 
 logger = logging.getLogger(__name__)
 
-_STORED_FILE = {"regression_table": TABLE_FILE, "choice_questions": QUESTIONS_FILE}
+_STORED_FILE = {"regression_table": TABLE_FILE, "choice_questions": QUESTIONS_FILE, "preference_pairs": PAIRS_FILE}
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class PreparedDataset:
     Args:
         name: its name in the catalog.
         data_version: the catalog entry's ``data_version()``.
-        folder: holds ``table.parquet`` or ``questions.parquet``, and ``provenance.json``.
+        folder: holds ``table.parquet``, ``questions.parquet`` or ``pairs.parquet``, and ``provenance.json``.
         provenance: the content of the latter.
     """
 
@@ -121,6 +124,8 @@ def _find_prepared(name: str, entry: DatasetEntry, folder: Path, supplied: Path 
         provenance = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
         intact = sha256_of_file(folder / _STORED_FILE[entry.kind]) == provenance["parquet_sha256"]
         recorded = {role: file["sha256"] for role, file in provenance["source"].get("files", {}).items()}
+        further = provenance.get("further_files", {})
+        intact = intact and all(sha256_of_file(folder / file) == digest for file, digest in further.items())
         images = provenance.get("images", 0)
         intact = intact and (not images or sum(1 for _ in (folder / IMAGES_FOLDER).glob("[!.]*")) >= images)
     except FileNotFoundError:
@@ -181,6 +186,10 @@ def _read_source(
         return _read_questions(name, entry, source, paths, origin, scratch)
     if isinstance(entry, RegressionTableEntry):
         return _read_table(name, entry, source, paths, origin)
+    if isinstance(entry, PreferencePairsEntry):
+        loaded = load_pairs(name, entry, source, paths)
+        digest = check_pairs(name, entry, loaded)
+        return _Obtained(loaded.pairs.count, origin, partial(store_pairs, entry, loaded, digest))
     raise TypeError(f"an entry of kind {entry.kind!r} cannot be prepared")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.preference_sets import GameParameters, PreferenceLoader
 from bayesgrid.grid.question_sets import QuestionGenerator, QuestionLoader, SeedBlocks
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Loader",
     "MirrorFile",
     "MirrorSource",
+    "PreferenceGameSource",
+    "PreferenceSource",
     "QuestionGeneratorSource",
     "QuestionSource",
     "RelativePath",
@@ -44,8 +47,8 @@ Loader = Literal[
 ]
 """How the files of a source are read; each name is a loader of ``bayesgrid.data.regression_tables``."""
 
-AnyLoader = Literal[Loader, QuestionLoader]
-"""A loader of either kind of data set; an entry refuses those of the other kind."""
+AnyLoader = Literal[Loader, QuestionLoader, PreferenceLoader]
+"""A loader of any kind of data set; an entry refuses those of the other kinds."""
 
 
 def _stays_below(path: str) -> str:
@@ -160,6 +163,13 @@ class QuestionGeneratorSource(GeneratorSource):
     parameters: SeedBlocks = SeedBlocks()
 
 
+class PreferenceGameSource(GeneratorSource):
+    """All pairs of the items of a game with known payoffs."""
+
+    name: Literal["preference_game"]
+    parameters: GameParameters
+
+
 Source = Annotated[
     MirrorSource | WheelSource | HubSource | FileSource | BimodalSineSource,
     Field(discriminator="kind"),
@@ -171,6 +181,12 @@ QuestionSource = Annotated[
     Field(discriminator="kind"),
 ]
 """Where a set of questions can come from."""
+
+PreferenceSource = Annotated[
+    MirrorSource | HubSource | FileSource | PreferenceGameSource,
+    Field(discriminator="kind"),
+]
+"""Where a set of preference pairs can come from."""
 
 AnySource = MirrorSource | WheelSource | HubSource | FileSource | GeneratorSource
 

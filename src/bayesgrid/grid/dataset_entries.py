@@ -8,17 +8,22 @@ from pydantic import Field, model_validator
 
 from bayesgrid.grid.data_sources import (
     AnySource,
+    FileSource,
     GeneratorSource,
+    HubSource,
     Loader,
+    MirrorSource,
+    PreferenceSource,
     QuestionSource,
     Sha256,
     Source,
     pinned_content,
 )
 from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.preference_sets import PreferenceFault, PreferenceLoader
 from bayesgrid.grid.question_sets import LeakCount, PromptTemplate, QuestionLoader, QuestionSplit, SplitPair
 
-__all__ = ["ChoiceQuestionsEntry", "DatasetEntry", "RegressionTableEntry"]
+__all__ = ["ChoiceQuestionsEntry", "DatasetEntry", "PreferencePairsEntry", "RegressionTableEntry"]
 
 
 def _refuse_loaders_but(allowed: tuple[str, ...], sources: tuple[AnySource, ...]) -> None:
@@ -27,6 +32,16 @@ def _refuse_loaders_but(allowed: tuple[str, ...], sources: tuple[AnySource, ...]
             raise ValueError(
                 f"the loader {source.loader!r} reads another kind of data set; this kind has {', '.join(allowed)}"
             )
+
+
+def _read_alike(sources: tuple[AnySource, ...]) -> bool:
+    read = {
+        (source.loader, *sorted(source.files))
+        if isinstance(source, (MirrorSource, HubSource, FileSource))
+        else source.kind
+        for source in sources
+    }
+    return len(read) == 1
 
 
 def _version_of(version: int, values: dict[str, Any]) -> str:
@@ -155,11 +170,7 @@ class ChoiceQuestionsEntry(DatasetEntry):
             if not {*pair.split("/")} <= self.splits.keys():
                 raise ValueError(f"'known_leaks' compares {pair}, and the data set has {', '.join(self.splits)}")
         _refuse_loaders_but(get_args(QuestionLoader), self.sources)
-        read = {
-            "generator" if isinstance(source, GeneratorSource) else (source.loader, *sorted(source.files))
-            for source in self.sources
-        }
-        if len(read) > 1 and self.questions_sha256 is None:
+        if self.questions_sha256 is None and not _read_alike(self.sources):
             raise ValueError(
                 "a data set with several sources needs 'questions_sha256', which shows that they agree, unless they "
                 "have the same loader and files of the same roles"
@@ -184,3 +195,54 @@ class ChoiceQuestionsEntry(DatasetEntry):
     def values_checksum(self) -> str | None:
         """Return ``questions_sha256``."""
         return self.questions_sha256
+
+    def has_images(self) -> bool:
+        """Return whether a question is about an image, as its template says."""
+        return self.template.startswith("image_")
+
+
+class PreferencePairsEntry(DatasetEntry):
+    """Pairs of responses to a prompt, and how likely the first of two is preferred."""
+
+    kind: Literal["preference_pairs"]
+    prompts: int | None = Field(default=None, ge=1)
+    """Number of different prompts; null, as the next two, where the set was not at hand when the entry was written."""
+    responses: int | None = Field(default=None, ge=2)
+    pairs: int | None = Field(default=None, ge=1)
+    known_faults: dict[PreferenceFault, Annotated[int, Field(ge=1)]] | None = Field(default_factory=dict)
+    """Faulty rows that the published set is known to have, and that are left out; more are refused. Null where nobody
+    has counted them: all are left out, and warned about. No part of the version."""
+    pairs_sha256: Sha256 | None = None
+    """Checksum of the prepared pairs. Without it the first source fixes the content, and the others must have the same
+    loader and files of the same roles."""
+    sources: tuple[PreferenceSource, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        _refuse_loaders_but(get_args(PreferenceLoader), self.sources)
+        if self.pairs_sha256 is not None and None in (self.prompts, self.responses, self.pairs):
+            raise ValueError("a data set with 'pairs_sha256' has known numbers of prompts, responses and pairs")
+        if self.pairs_sha256 is None and not _read_alike(self.sources):
+            raise ValueError(
+                "a data set with several sources needs 'pairs_sha256', which shows that they agree, unless they have "
+                "the same loader and files of the same roles"
+            )
+        return self
+
+    def data_version(self) -> str:
+        """Return the version of the pairs, ``v<version>-<12 hex digits>``, a part of every run's identity.
+
+        The digits are those of a SHA-256 over ``version`` and the checksum of the pairs; where no such checksum is
+        given, over the first source and the numbers of prompts, responses and pairs.
+        """
+        values: dict[str, Any] = {"version": self.version}
+        if self.pairs_sha256 is not None:
+            values["pairs"] = self.pairs_sha256
+        else:
+            values["source"] = self.sources[0].model_dump(mode="json")
+            values["size"] = [self.prompts, self.responses, self.pairs]
+        return _version_of(self.version, values)
+
+    def values_checksum(self) -> str | None:
+        """Return ``pairs_sha256``."""
+        return self.pairs_sha256

@@ -1,18 +1,21 @@
-"""JSON schemas of the experiment files, made from the typed specifications, so that editors complete and check them."""
+"""JSON schemas of the experiment files and of the data-set catalog, from which editors complete and check them."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
+from bayesgrid.grid.dataset_entries import ChoiceQuestionsEntry, PreferencePairsEntry, RegressionTableEntry
 from bayesgrid.grid.experiments import Experiment
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.registry import study_names, study_specification
 from bayesgrid.grid.specification import RunSpec
 
-__all__ = ["experiment_schema", "schema_files"]
+__all__ = ["dataset_catalog_schema", "experiment_schema", "schema_files"]
+
+_Entry = Annotated[RegressionTableEntry | ChoiceQuestionsEntry | PreferencePairsEntry, Field(discriminator="kind")]
 
 
 def experiment_schema(study: str) -> dict[str, Any]:
@@ -43,11 +46,19 @@ def experiment_schema(study: str) -> dict[str, Any]:
     return schema
 
 
+def dataset_catalog_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of the data-set catalog: a mapping from names to entries of any kind."""
+    schema = TypeAdapter(dict[str, _Entry]).json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Catalog of data sets"
+    return schema
+
+
 def schema_files(folder: Path) -> dict[Path, str]:
     """Return the text of every schema file, by the path under ``folder`` where it belongs."""
+    schemas = {study: experiment_schema(study) for study in study_names()} | {"datasets": dataset_catalog_schema()}
     return {
-        folder / f"{study}.json": json.dumps(experiment_schema(study), indent=2, sort_keys=True) + "\n"
-        for study in study_names()
+        folder / f"{name}.json": json.dumps(schema, indent=2, sort_keys=True) + "\n" for name, schema in schemas.items()
     }
 
 

@@ -18,6 +18,8 @@ from bayesgrid.grid.data_sources import (
     Loader,
     MirrorFile,
     MirrorSource,
+    PreferenceGameSource,
+    PreferenceSource,
     QuestionGeneratorSource,
     QuestionSource,
     RelativePath,
@@ -26,8 +28,13 @@ from bayesgrid.grid.data_sources import (
     UserFile,
     WheelSource,
 )
-from bayesgrid.grid.dataset_entries import ChoiceQuestionsEntry, DatasetEntry, RegressionTableEntry
-from bayesgrid.grid.parameters import Parameters, validate_parameters
+from bayesgrid.grid.dataset_entries import (
+    ChoiceQuestionsEntry,
+    DatasetEntry,
+    PreferencePairsEntry,
+    RegressionTableEntry,
+)
+from bayesgrid.grid.parameters import Parameters, unknown, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
 
 __all__ = [
@@ -45,6 +52,9 @@ __all__ = [
     "Loader",
     "MirrorFile",
     "MirrorSource",
+    "PreferenceGameSource",
+    "PreferencePairsEntry",
+    "PreferenceSource",
     "QuestionGeneratorSource",
     "QuestionSource",
     "RegressionTableEntry",
@@ -59,6 +69,7 @@ __all__ = [
 _ENTRY_KINDS: dict[str, type[DatasetEntry]] = {
     "regression_table": RegressionTableEntry,
     "choice_questions": ChoiceQuestionsEntry,
+    "preference_pairs": PreferencePairsEntry,
 }
 
 _SOURCE_KINDS: dict[type[DatasetEntry], dict[str, type[Parameters]]] = {
@@ -74,6 +85,12 @@ _SOURCE_KINDS: dict[type[DatasetEntry], dict[str, type[Parameters]]] = {
         "hub": HubSource,
         "file": FileSource,
         "generator": QuestionGeneratorSource,
+    },
+    PreferencePairsEntry: {
+        "mirror": MirrorSource,
+        "hub": HubSource,
+        "file": FileSource,
+        "generator": PreferenceGameSource,
     },
 }
 
@@ -95,11 +112,10 @@ class DatasetCatalog:
         """
         if name not in self.entries:
             raise ConfigurationError(
-                "unknown data set",
+                unknown("data set", name, self.entries),
                 where=str(self.path),
-                given=name,
                 allowed=", ".join(self.entries),
-                remedy=did_you_mean(name, self.entries),
+                remedy="or add an entry for it to that file",
             )
         return self.entries[name]
 
@@ -126,6 +142,18 @@ class DatasetCatalog:
     def choice_question_sets(self) -> dict[str, ChoiceQuestionsEntry]:
         """Return all sets of questions by name."""
         return {name: entry for name, entry in self.entries.items() if isinstance(entry, ChoiceQuestionsEntry)}
+
+    def preference_pairs(self, name: str) -> PreferencePairsEntry:
+        """Return the set of preference pairs called ``name``.
+
+        Raises:
+            ConfigurationError: if there is none, or it is a data set of another kind.
+        """
+        return self._of_kind(name, PreferencePairsEntry, "a set of preference pairs")
+
+    def preference_pair_sets(self) -> dict[str, PreferencePairsEntry]:
+        """Return all sets of preference pairs by name."""
+        return {name: entry for name, entry in self.entries.items() if isinstance(entry, PreferencePairsEntry)}
 
     def _of_kind(self, name: str, kind: type[Entry], described: str) -> Entry:
         entry = self.entry(name)

@@ -3,11 +3,13 @@ from typing import get_args
 
 import pytest
 
+from bayesgrid.data.preference_loaders import PREFERENCE_LOADERS
 from bayesgrid.data.prompt_templates import TEMPLATES
 from bayesgrid.data.question_generators import GENERATORS
 from bayesgrid.data.question_loaders import QUESTION_LOADERS
 from bayesgrid.data.regression_tables import LOADERS
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.preference_sets import PreferenceLoader
 from bayesgrid.grid.question_sets import PromptTemplate, QuestionGenerator, QuestionLoader
 from bayesgrid.grid.sources import Loader, MirrorSource, WheelSource, load_dataset_catalog
 
@@ -233,7 +235,12 @@ def test_loader_names_of_the_catalog_are_the_loaders_that_exist():
 
 @pytest.mark.parametrize(
     ("names", "found"),
-    [(QuestionLoader, QUESTION_LOADERS), (QuestionGenerator, GENERATORS), (PromptTemplate, TEMPLATES)],
+    [
+        (QuestionLoader, QUESTION_LOADERS),
+        (QuestionGenerator, GENERATORS),
+        (PromptTemplate, TEMPLATES),
+        (PreferenceLoader, PREFERENCE_LOADERS),
+    ],
 )
 def test_names_that_a_question_set_may_use_are_those_that_exist(names, found):
     assert set(get_args(names)) == set(found)
@@ -335,6 +342,83 @@ def test_sources_of_questions_that_are_not_pinned_must_be_read_alike(catalog_fil
         load_dataset_catalog(catalog_file(PINNED.replace("train: 5", "train: null")))
 
 
+PREFERENCES = f"""
+votes:
+  kind: preference_pairs
+  label: votes
+  version: 1
+  licence: MIT
+  citation: nobody
+  prompts: 2
+  responses: 4
+  pairs: 2
+  known_faults: {{empty_response: 1}}
+  sources:
+    - kind: mirror
+      loader: pandalm
+      files: {{table: {{path: p/v.json, sha256: {SHA}}}}}
+"""
+PINNED_PAIRS = PREFERENCES.replace("  sources:", f"  pairs_sha256: {SHA}\n  sources:")
+
+
+def test_preference_pairs_are_found_by_kind(catalog_file):
+    catalog = load_dataset_catalog(catalog_file(PREFERENCES + ENTRY))
+    assert catalog.preference_pairs("votes").known_faults == {"empty_response": 1}
+    assert list(catalog.preference_pair_sets()) == ["votes"]
+    with pytest.raises(ConfigurationError, match=r"'toy' is not a set of preference pairs.*votes"):
+        catalog.preference_pairs("toy")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("loader: pandalm", "loader: arc", ["'arc' reads another kind"]),
+        ("empty_response: 1", "empty_answer: 1", ["known_faults", "did you mean 'empty_response'"]),
+        ("empty_response: 1", "empty_response: 0", ["known_faults"]),
+        ("kind: mirror", "kind: wheel", ["source 1", "mirror, hub, file, generator"]),
+        ("  pairs: 2\n", f"  pairs_sha256: {SHA}\n", ["known numbers of prompts, responses and pairs"]),
+        ("pairs: 2", "pairs: 0", ["'pairs'"]),
+    ],
+)
+def test_faults_of_preference_sets_are_named(catalog_file, old, new, words):
+    assert old in PREFERENCES
+    with pytest.raises(ConfigurationError) as caught:
+        load_dataset_catalog(catalog_file(PREFERENCES.replace(old, new, 1)))
+    for word in ["'votes'", *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "moves"),
+    [
+        (PINNED_PAIRS, "p/v.json", "moved/v.json", False),
+        (PINNED_PAIRS, "{empty_response: 1}", "null", False),
+        (PINNED_PAIRS, f"pairs_sha256: {SHA}", f"pairs_sha256: {OTHER_SHA}", True),
+        (PINNED_PAIRS, "version: 1", "version: 2", True),
+        (PREFERENCES, SHA, OTHER_SHA, True),
+        (PREFERENCES, "pairs: 2", "pairs: 3", True),
+        (PREFERENCES, "label: votes", "label: other", False),
+    ],
+)
+def test_version_of_preference_pairs_depends_on_texts_and_labels(catalog_file, text, old, new, moves):
+    assert old in text
+    before, after = (
+        load_dataset_catalog(catalog_file(one)).entry("votes").data_version()
+        for one in (text, text.replace(old, new, 1))
+    )
+    assert (before != after) == moves
+
+
+def test_sources_of_pairs_that_are_not_pinned_must_be_read_alike(catalog_file):
+    other = """    - kind: file
+      loader: pandalm
+      files: {table: {name: v.json}}
+"""
+    load_dataset_catalog(catalog_file(PREFERENCES + other))
+    with pytest.raises(ConfigurationError, match="several sources needs 'pairs_sha256'"):
+        load_dataset_catalog(catalog_file(PREFERENCES + other.replace("{table", "{votes")))
+
+
 def test_blocks_of_seeds_of_clean_sets_are_disjoint_and_those_of_leaked_sets_overlap():
     sets = load_dataset_catalog(CATALOG).choice_question_sets()
     generated = {name: entry for name, entry in sets.items() if entry.sources[0].kind == "generator"}
@@ -426,4 +510,29 @@ VERSIONS = {
     "mmstar": "v1-14448b5f8b8b",
     "mathverse": "v1-a2cd27f1464b",
     "mnist": "v1-58a3583b42e0",
+    "hh_harmless_base": "v1-12396bb646bb",
+    "alpacaeval_v2_models": "v1-45a6a460658b",
+    "alpacaeval_v1_baseline": "v1-6f2a0bda1dfd",
+    "pandalm": "v1-eb76ad433ea1",
+    "autoj_pairwise": "v1-b72a97be48ea",
+    "llmbar": "v1-df36f4e708c3",
+    "llmbar_processed": "v1-c71e667bae77",
+    "llmbar_case_studies": "v1-1111adc75dd3",
+    "judgebench_gpt4o": "v1-93df500d858c",
+    "rmbench": "v1-0c0a7063affa",
+    "xstest_pairs": "v1-15300f0c6f37",
+    "hhh_alignment": "v1-43f2cad44875",
+    "usr_topical_chat": "v1-b402058906ed",
+    "sfres": "v1-5f001c48de2f",
+    "gpm_toy_cycle": "v1-fd191c13541b",
+    "gpm_smoke": "v1-e6a7eb4504fd",
+    "judgebench_claude": "v1-926ed13d038f",
+    "skywork_preferences": "v1-12f1448ab8e7",
+    "reward_bench": "v1-1fded9529581",
+    "reward_bench_2": "v1-878bc42c11d0",
+    "game_rock_paper_scissors": "v1-41d685a234b5",
+    "game_blotto_5_3": "v1-d817c183e946",
+    "game_disc": "v1-ff5c56c61cda",
+    "game_elo_cycle": "v1-ffccd95f0b2f",
+    "game_dominant_cycle": "v1-77817e854dd5",
 }
