@@ -71,7 +71,8 @@ class AdapterPosterior:
               ``A = diag(scale) right`` (arXiv:2506.21408);
             - ``tfb``: ``row_standard_deviation [r]`` of the rows of ``A'`` (arXiv:2412.05723, theorem 4.1);
             - ``ivon``: ``a_standard_deviation [r, d_in]``, ``b_standard_deviation [d_out, r]``;
-            - ``laplace``: any; drawn only if ``draws_a [S, r, d_in]`` and ``draws_b [S, d_out, r]`` are there;
+            - ``laplace``: any, such as the curvature that the study's own draws need; drawn here only if ``draws_a
+              [S, r, d_in]`` and ``draws_b [S, d_out, r]`` are there;
             - the other methods: none.
         settings: plain JSON that the draws need: ``dropout`` of ``mcdropout``, a probability below 1; for any method
             ``deterministic_modules``, the modules that stay at their mean and so need no tensors.

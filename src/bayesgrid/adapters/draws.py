@@ -1,7 +1,6 @@
 """Draws of a posterior over adapters: draw k depends on (seed, module, k) alone, whatever is drawn beside it."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,16 +16,10 @@ from bayesgrid.adapters.adapter_posterior import (
     dropout_probability,
 )
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights, LowRankPair
-from bayesgrid.adapters.posterior_files import POSTERIOR_FILE, read_posterior, read_provenance, write_adapter_with_head
-from bayesgrid.data.checksums import sha256_of_file
 from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.random_streams import random_stream
-from bayesgrid.store.atomic import write_json
 
-__all__ = ["DRAW_FILE", "DrawScope", "draw_adapter", "draw_adapters", "export_draw"]
-
-DRAW_FILE = "draw.json"
-"""Written beside an exported draw: which draw of which posterior it is."""
+__all__ = ["DrawScope", "draw_adapter", "draw_adapters"]
 
 DrawScope: TypeAlias = Literal["all", "head"]
 
@@ -97,34 +90,6 @@ def draw_adapters(
     return (_drawn(posterior, index, seed, scope, antithetic, purpose) for index in wanted)
 
 
-def export_draw(
-    posterior_folder: Path,
-    destination: Path,
-    index: int,
-    seed: int,
-    *,
-    scope: DrawScope = "all",
-    antithetic: bool = False,
-) -> None:
-    """Write draw ``index`` of the posterior in ``posterior_folder`` as a plain LoRA adapter that stock PEFT loads.
-
-    Beside the adapter stand ``head.safetensors`` with the drawn answer head, and ``draw.json`` with the origin.
-
-    Raises:
-        StateError: if the posterior cannot be read or drawn, or adapts no layer of the decoder; if ``destination`` lies
-            inside ``posterior_folder``, whose mean it could replace.
-    """
-    if destination.resolve().is_relative_to(posterior_folder.resolve()):
-        raise StateError("a draw cannot be written into the posterior's own folder", where=str(destination))
-    posterior = read_posterior(posterior_folder)
-    drawn = draw_adapter(posterior, index, seed=seed, scope=scope, antithetic=antithetic)
-    write_adapter_with_head(destination, drawn, read_provenance(posterior_folder))
-    origin = {"method": posterior.method, "draw": index, "seed": seed, "scope": scope, "antithetic": antithetic}
-    write_json(
-        destination / DRAW_FILE, {**origin, "posterior_sha256": sha256_of_file(posterior_folder / POSTERIOR_FILE)}
-    )
-
-
 def _drawn(
     posterior: AdapterPosterior, index: int, seed: int, scope: DrawScope, antithetic: bool, purpose: str
 ) -> AdapterWeights:
@@ -181,9 +146,9 @@ def _stored_draw(posterior: AdapterPosterior, name: str, index: int) -> LowRankP
     a, b = (posterior.tensors.get(f"{name}.{tensor}") for tensor in ("draws_a", "draws_b"))
     if a is None or b is None:
         raise StateError(
-            "a Laplace posterior is predicted through its Jacobians and holds no weights to draw",
+            "a Laplace posterior answers through its Jacobians and holds no drawn weights",
             given=f"{name}: no draws_a and draws_b",
-            remedy="store draws of the weights beside the factors",
+            remedy="`bayesgrid export` draws its weights from the curvature",
         )
     if index >= a.shape[0]:
         raise StateError("the posterior holds fewer draws", given=index, allowed=f"0 to {a.shape[0] - 1}")

@@ -4,12 +4,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bayesgrid.errors import StateError
 
-__all__ = ["common_scaling", "lora_configuration", "read_lora_configuration", "require_base_model", "require_targets"]
+__all__ = [
+    "BaseReference",
+    "common_scaling",
+    "lora_configuration",
+    "read_lora_configuration",
+    "require_base_model",
+    "require_targets",
+]
 
 _REMEDY = "write the adapter again, or take an intact copy"
 
@@ -27,8 +35,21 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class BaseReference:
+    """The base model as an adapter's configuration names it.
+
+    Args:
+        name: a name of the catalog, or what transformers resolves: a folder, or a repository of the hub.
+        revision: which state of it; None for a folder.
+    """
+
+    name: str
+    revision: str | None
+
+
 def lora_configuration(
-    ranks: Mapping[str, int], scaling: float, *, base_model: str, base_revision: str, task_type: str
+    ranks: Mapping[str, int], scaling: float, *, base_model: str, base_revision: str | None, task_type: str
 ) -> dict[str, Any]:
     """Return the configuration of a trained LoRA adapter.
 
@@ -36,7 +57,7 @@ def lora_configuration(
         ranks: path of a layer inside the wrapped model -> its rank; the commonest is the adapter's ``r``.
         scaling: what multiplies every product of factors, ``lora_alpha / r``.
         base_model: name of the base model.
-        base_revision: its revision.
+        base_revision: its revision; None for a folder.
         task_type: PEFT's name of the class that it wraps the model in.
     """
     rank = Counter(ranks.values()).most_common(1)[0][0]

@@ -42,7 +42,7 @@ _REMEDY = "write the adapter again, or take an intact copy"
 
 
 def write_peft_adapter(
-    folder: Path, weights: AdapterWeights, *, base_model: str, base_revision: str, module_prefix: str
+    folder: Path, weights: AdapterWeights, *, base_model: str, base_revision: str | None, module_prefix: str
 ) -> None:
     """Write the backbone factors of ``weights`` as a LoRA folder for ``peft.PeftModel.from_pretrained``.
 
@@ -54,7 +54,7 @@ def write_peft_adapter(
         folder: made if absent; files of other names in it are left alone.
         weights: keys are module paths inside the decoder.
         base_model: name of the model that the adapter belongs to.
-        base_revision: its revision.
+        base_revision: its revision; None for a folder.
         module_prefix: path of the decoder inside the model that PEFT will wrap, ``model`` for a causal language model,
             empty if PEFT wraps the decoder itself.
 

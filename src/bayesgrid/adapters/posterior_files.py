@@ -20,6 +20,7 @@ import torch
 
 from bayesgrid.adapters.adapter_posterior import AdapterPosterior, check_posterior
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights, LowRankPair
+from bayesgrid.adapters.peft_configuration import BaseReference
 from bayesgrid.adapters.peft_files import (
     CONFIGURATION_FILE,
     WEIGHTS_FILE,
@@ -91,7 +92,8 @@ def read_posterior(folder: Path, *, allow_inert: bool = False) -> AdapterPosteri
 
     Args:
         folder: written by :func:`write_posterior`.
-        allow_inert: accept a mean or member that changes nothing, as a posterior without adapted layers always may.
+        allow_inert: accept a mean or member that changes nothing, as ``zeroshot`` and a posterior without adapted
+            layers always may.
 
     Raises:
         StateError: if a file is missing, altered, of another version, or does not fit the method.
@@ -102,7 +104,7 @@ def read_posterior(folder: Path, *, allow_inert: bool = False) -> AdapterPosteri
     places = [folder / "members" / str(number) for number in range(description["members"])]
     members = tuple(_read_adapter(place, place, description) for place in places)
     for weights in (mean, *members):
-        if description["modules"] and not allow_inert:
+        if description["modules"] and description["method"] != "zeroshot" and not allow_inert:
             assert_live(weights, where=str(folder))
     posterior = AdapterPosterior(
         description["method"], mean, read_tensors(folder / _TENSORS_FILE), description["settings"], members
@@ -122,11 +124,19 @@ def read_provenance(folder: Path) -> PosteriorProvenance:
     return provenance_from(description, read_tensors(folder / HEAD_FILE)["base_rows"])
 
 
-def write_adapter_with_head(folder: Path, weights: AdapterWeights, provenance: PosteriorProvenance) -> None:
+def write_adapter_with_head(
+    folder: Path, weights: AdapterWeights, provenance: PosteriorProvenance, *, base: BaseReference | None = None
+) -> None:
     """Write ``weights`` as a PEFT folder with the answer head beside it, in ``head.safetensors``.
 
     The head's tensors are ``base_rows [C, hidden]``, ``token_ids [C]`` and, if the head is adapted, ``lora_A
     [r, hidden]`` and ``lora_B [C, r]``: its logits are ``(base_rows + scaling · lora_B lora_A) h``.
+
+    Args:
+        folder: made if absent.
+        weights: the adapter.
+        provenance: labels, rows of the head and, by default, the base model that the configuration names.
+        base: the base model that the configuration names instead.
 
     Raises:
         StateError: if no layer of the decoder is adapted, or the head's adapter does not fit the head's rows.
@@ -134,7 +144,7 @@ def write_adapter_with_head(folder: Path, weights: AdapterWeights, provenance: P
     if set(weights.pairs) <= {ANSWER_HEAD}:
         raise StateError("the adapter changes no layer of the decoder, so there is no PEFT adapter", where=str(folder))
     _require_head_fits(weights, provenance, folder)
-    _write_adapter(folder, folder, weights, provenance)
+    _write_adapter(folder, folder, weights, provenance, base)
 
 
 def _require_head_fits(weights: AdapterWeights, provenance: PosteriorProvenance, folder: Path) -> None:
@@ -149,16 +159,21 @@ def _require_head_fits(weights: AdapterWeights, provenance: PosteriorProvenance,
 
 
 def _write_adapter(
-    head_folder: Path, adapter_folder: Path, weights: AdapterWeights, provenance: PosteriorProvenance
+    head_folder: Path,
+    adapter_folder: Path,
+    weights: AdapterWeights,
+    provenance: PosteriorProvenance,
+    base: BaseReference | None = None,
 ) -> list[Path]:
+    named = base or BaseReference(provenance.base_model, provenance.base_revision)
     _write_head(head_folder / HEAD_FILE, weights.pairs.get(ANSWER_HEAD), provenance)
     if set(weights.pairs) <= {ANSWER_HEAD}:
         return [head_folder / HEAD_FILE]
     write_peft_adapter(
         adapter_folder,
         weights,
-        base_model=provenance.base_model,
-        base_revision=provenance.base_revision,
+        base_model=named.name,
+        base_revision=named.revision,
         module_prefix=provenance.module_prefix,
     )
     return [head_folder / HEAD_FILE, adapter_folder / CONFIGURATION_FILE, adapter_folder / WEIGHTS_FILE]

@@ -20,7 +20,7 @@ from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights, LowRankPair
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.random_streams import random_stream
 
-__all__ = ["AdapterStack", "Projection", "StackedLora", "find_linear_layers"]
+__all__ = ["AdapterStack", "Projection", "StackedLora", "find_linear_layers", "low_rank_codes"]
 
 _VISION_PARTS = frozenset({"visual", "vision_tower", "vision_model", "multi_modal_projector"})
 
@@ -37,6 +37,11 @@ class Projection(Protocol):
             slots: ``[G]``, the slot of each block; None when block k belongs to slot k.
         """
         ...
+
+
+def low_rank_codes(inputs: Tensor, a: Tensor) -> Tensor:
+    """Return x aᵀ, ``[G, n, L, r]``, for ``inputs [G, n, L, d_in]`` and ``a [G, r, d_in]``, in the inputs' type."""
+    return torch.einsum("gnld,grd->gnlr", inputs, a.to(inputs.dtype))
 
 
 @dataclass

@@ -1,15 +1,13 @@
 """Draws of adapters: their moments are the closed forms, and draw k is the same whatever is drawn beside it."""
 
-import copy
 import dataclasses
-import json
 
 import pytest
 import torch
 
-from bayesgrid.adapters.draws import draw_adapter, draw_adapters, export_draw
+from bayesgrid.adapters.draws import draw_adapter, draw_adapters
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights, LowRankPair
-from bayesgrid.adapters.posterior_files import AdapterPosterior, PosteriorProvenance, read_posterior, write_posterior
+from bayesgrid.adapters.posterior_files import AdapterPosterior
 from bayesgrid.errors import ConfigurationError, StateError
 
 GAUSSIAN = ["blob", "scalabl", "tfb", "ivon"]
@@ -17,7 +15,6 @@ DRAWN = [*GAUSSIAN, "mcdropout"]
 DRAWS = 20_000
 # Entries of a sample covariance from n draws have a relative standard error of about sqrt(2 / n) = 0.01; 5 of them.
 TOLERANCE = 0.05
-TOKENS = torch.arange(12).reshape(2, 6) * 5 % 61
 NAME = "layers.0.self_attn.v_proj"
 
 
@@ -303,69 +300,3 @@ def test_a_head_that_is_not_adapted_cannot_be_drawn(posterior_of):
 def test_a_posterior_without_its_tensors_is_refused_before_the_first_draw(posterior_of):
     with pytest.raises(StateError, match="missing"):
         draw_adapters(dataclasses.replace(posterior_of("blob"), tensors={}), [0], seed=0)
-
-
-@pytest.fixture
-def saved(tmp_path, posterior_of):
-    def save(method: str, **adapter):
-        provenance = PosteriorProvenance(
-            mode="correct",
-            parametrisation="softplus",
-            prior={},
-            training_examples=10,
-            seeds=(0,),
-            parent_run=None,
-            base_model="tiny",
-            base_revision="r1",
-            module_prefix="model",
-            labels=("A", "B", "C"),
-            label_token_ids=(7, 11, 13),
-            head_rows=torch.randn(3, 32, generator=torch.Generator().manual_seed(9)),
-        )
-        write_posterior(tmp_path / "posterior", posterior_of(method, **adapter), provenance)
-        return tmp_path / "posterior"
-
-    return save
-
-
-@pytest.mark.parametrize(
-    ("method", "family"),
-    [*((method, "Qwen3") for method in [*DRAWN, "ensemble", "map"]), ("blob", "Llama"), ("scalabl", "Qwen2")],
-)
-def test_stock_peft_predicts_with_an_exported_draw(method, family, tmp_path, saved, causal_model, adapted_logits):
-    from peft import PeftModel
-
-    model = causal_model(family)
-    folder = saved(method)
-    found = []
-    for index in (0, 1):
-        export_draw(folder, tmp_path / f"draw-{index}", index, 4)
-        drawn = draw_adapter(read_posterior(folder), index, seed=4)
-        stock = PeftModel.from_pretrained(copy.deepcopy(model), tmp_path / f"draw-{index}").eval()
-        with torch.no_grad():
-            found.append(stock(input_ids=TOKENS).logits)
-            torch.testing.assert_close(found[-1], adapted_logits(model, drawn, TOKENS), atol=1e-5, rtol=0)
-            merged = stock.merge_and_unload()
-            torch.testing.assert_close(merged(input_ids=TOKENS).logits, found[-1], atol=1e-5, rtol=0)
-    assert torch.equal(found[0], found[1]) == (method == "map")
-
-
-def test_an_exported_draw_carries_its_head_and_its_origin(tmp_path, saved):
-    from safetensors.torch import load_file
-
-    folder = saved("blob")
-    export_draw(folder, tmp_path / "draw", 3, 4)
-    head = load_file(tmp_path / "draw" / "head.safetensors")
-    drawn = draw_adapter(read_posterior(folder), 3, seed=4).pairs[ANSWER_HEAD]
-    assert torch.equal(head["lora_A"], drawn.a)
-    assert torch.equal(head["lora_B"], drawn.b)
-    origin = json.loads((tmp_path / "draw" / "draw.json").read_text())
-    assert {key: origin[key] for key in ("method", "draw", "seed")} == {"method": "blob", "draw": 3, "seed": 4}
-
-
-def test_a_draw_never_replaces_the_posterior_it_comes_from(saved):
-    folder = saved("blob")
-    for destination in (folder, folder / "adapter", folder / "members" / ".." / "adapter"):
-        with pytest.raises(StateError, match="own folder"):
-            export_draw(folder, destination, 0, 0)
-    read_posterior(folder)

@@ -209,6 +209,8 @@ def test_an_inert_mean_is_refused_unless_allowed(tmp_path, random_adapter, prove
     with pytest.raises(StateError, match="changes nothing"):
         read_posterior(tmp_path)
     assert_same_adapter(read_posterior(tmp_path, allow_inert=True).mean, mean)
+    write_posterior(tmp_path, AdapterPosterior("zeroshot", mean), provenance)
+    assert_same_adapter(read_posterior(tmp_path).mean, mean)
 
 
 NAME = "layers.0.self_attn.q_proj"
