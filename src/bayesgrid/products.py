@@ -5,12 +5,15 @@ from typing import Literal
 
 from bayesgrid.errors import ConfigurationError, StateError, did_you_mean
 from bayesgrid.grid.experiments import experiment_paths, experiments_naming
-from bayesgrid.grid.plan import Plan, make_plan, require_notebook
+from bayesgrid.grid.figure_notebooks import require_notebook
+from bayesgrid.grid.plan import Plan, make_plan
+from bayesgrid.reporting.answer_health_summary import fit_folders
 from bayesgrid.reporting.claims import claims_table, evaluate_claims, load_claims
 from bayesgrid.reporting.collect import RunRecord, require_searches
 from bayesgrid.reporting.figures import render_notebook
 from bayesgrid.reporting.html_tables import html
 from bayesgrid.reporting.hyperparameter_presets import hyperparameter_preset
+from bayesgrid.reporting.source_texts import SourceTexts, load_source_texts
 from bayesgrid.reporting.table import Table
 from bayesgrid.reporting.table_files import markdown
 from bayesgrid.reporting.tables import build_table, render_partial, write_table
@@ -18,7 +21,6 @@ from bayesgrid.store.atomic import write_text
 from bayesgrid.store.status import run_status
 
 __all__ = [
-    "export_posterior_draw",
     "render_planned_figure",
     "require_planned",
     "run_records",
@@ -28,8 +30,13 @@ __all__ = [
 ]
 
 
-def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: Path) -> list[RunRecord]:
-    """Return what reporting needs to know of the runs ``names``, with the state each is in now."""
+def run_records(
+    plan: Plan, names: tuple[str, ...], results: Path, state_root: Path, sources: SourceTexts | None = None
+) -> list[RunRecord]:
+    """Return what reporting needs to know of the runs ``names``, with the state each is in now.
+
+    ``sources`` are what tables say of models and data sets.
+    """
     records = []
     for name in names:
         run = plan.runs[name]
@@ -39,7 +46,8 @@ def run_records(plan: Plan, names: tuple[str, ...], results: Path, state_root: P
         if state == "done" and not (folder / "manifest.json").is_file():
             # Finished in the state root, but this checkout has not published it yet.
             state = "pending"
-        records.append(RunRecord(name, run.study, run.spec.model_dump(mode="json"), folder, run.experiments, state))
+        spec, fits = run.spec.model_dump(mode="json"), fit_folders(plan, name, results)
+        records.append(RunRecord(name, run.study, spec, folder, run.experiments, state, fits, sources or {}))
     return records
 
 
@@ -69,7 +77,7 @@ def write_planned_table(
     """
     require_planned(plan, "table", name, config)
     planned = plan.tables[name]
-    records = run_records(plan, planned.runs, results, state_root)
+    records = run_records(plan, planned.runs, results, state_root, load_source_texts(config))
     build = render_partial if partial else build_table
     return _write(build(planned.definition.kind, records, planned.definition.options), stem)
 
@@ -82,7 +90,7 @@ def render_planned_figure(plan: Plan, name: str, project: Path) -> list[Path]:
     """
     require_planned(plan, "figure", name, project / "config")
     definition = plan.figures[name].definition
-    source = require_notebook(plan.figures[name], project / "workflow" / "notebooks")
+    source = require_notebook(name, definition, project / "workflow" / "notebooks")
     results = project / "results"
     stem = results / "figures" / name
     executed = results / "notebooks" / f"{name}.ipynb"
@@ -137,50 +145,6 @@ def write_claims(plan: Plan, config: Path, results: Path, state_root: Path, stem
     text = markdown(claims_table(decided)) if len(decided) else "no claim is decided by the finished runs\n"
     counts = ", ".join(f"{count} {verdict}" for verdict, count in ordered["verdict"].value_counts().items())
     return f"{text}{counts}; all of them: {stem}.md\n"
-
-
-def export_posterior_draw(
-    state_root: Path, run_name: str, destination: Path, *, draw: int, seed: int | None, stream: int | None
-) -> str:
-    """Write draw ``draw`` of a fit's posterior as a plain adapter, and return which posterior that was.
-
-    Args:
-        state_root: where runs keep their state.
-        run_name: id of the fit, or the end of one.
-        destination: folder that is written.
-        draw: number of the draw.
-        seed: training seed; may be left out where the fit has one.
-        stream: seed of the draws; the training seed by default, as in evaluations.
-
-    Raises:
-        ConfigurationError: if no finished fit, or several, have this name, or the seed is none of its own.
-        StateError: if the posterior is damaged.
-    """
-    from bayesgrid.adapters.draws import export_draw
-
-    fits = {folder.parent.name: folder for folder in sorted(state_root.glob("*/posterior")) if folder.is_dir()}
-    fitting = [name for name in fits if name == run_name or name.endswith(run_name)]
-    if len(fitting) != 1:
-        raise ConfigurationError(
-            "no fit has this id" if not fitting else f"{len(fitting)} fits end with this id",
-            where=str(state_root),
-            given=run_name,
-            allowed="the id of a finished fit, or its end",
-            remedy=did_you_mean(run_name, fits),
-        )
-    seeds = {int(folder.name.removeprefix("seed-")): folder for folder in fits[fitting[0]].glob("seed-*")}
-    if seed is None and len(seeds) == 1:
-        (seed,) = seeds
-    if seed is None or seed not in seeds:
-        raise ConfigurationError(
-            "the fit has several seeds" if seed is None else "the fit has no such seed",
-            where=fitting[0],
-            given=seed,
-            allowed=", ".join(map(str, sorted(seeds))),
-            remedy="name one with --seed",
-        )
-    export_draw(seeds[seed], destination, draw, seed if stream is None else stream)
-    return f"{fitting[0]}, seed {seed}"
 
 
 def _write(table: Table, stem: Path) -> list[Path]:

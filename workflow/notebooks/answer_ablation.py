@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_ablation]
 #   jupytext:
 #     text_representation:
 #       extension: .py

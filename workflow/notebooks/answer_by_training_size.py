@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_by_training_size]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_draws]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_learning_curves]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_metrics]
 #   jupytext:
 #     text_representation:
 #       extension: .py

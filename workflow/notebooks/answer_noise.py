@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_noise]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_cost]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_reliability]
 #   jupytext:
 #     text_representation:
 #       extension: .py

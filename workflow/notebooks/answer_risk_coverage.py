@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [answer_risk_coverage]
 #   jupytext:
 #     text_representation:
 #       extension: .py

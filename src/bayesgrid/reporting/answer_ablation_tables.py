@@ -1,10 +1,12 @@
 """The table of defects one at a time: settings of a method that differ from the correct ones, and what each changes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bayesgrid.metrics.crossed_bootstrap import CrossedEstimate
 from bayesgrid.reporting.answer_estimates import SIGNIFICANT, CellEstimates, Entry, cell_estimates
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_names import answer_metric_label, method_label, setting_text
 from bayesgrid.reporting.answer_rows import (
     INTERVAL_NOTE,
@@ -15,7 +17,7 @@ from bayesgrid.reporting.answer_rows import (
     extent,
     tidy_frame,
 )
-from bayesgrid.reporting.answer_runs import AnswerCell, MethodRuns, answer_cells, settings_of_run
+from bayesgrid.reporting.answer_runs import MethodRuns, answer_cells, settings_of_run
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.grouped_curves import partial_notes
 from bayesgrid.reporting.names import setting_label
@@ -44,6 +46,7 @@ def answer_ablation_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
     metrics = chosen["metrics"]
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     groups = [
         (cell, method, tuple(row for row in cell.rows if row.method == method))
         for cell in answer_cells(runs)
@@ -52,9 +55,10 @@ def answer_ablation_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
     # A method with its correct settings alone has nothing to compare.
     compared = [group for group in groups if len(group[2]) > 1] or groups
     for cell, method, members in compared:
-        own = AnswerCell(cell.model, cell.dataset, cell.evaluation, members)
+        own = replace(cell, rows=members)
         estimates = cell_estimates(own, metrics, replicates=chosen["replicates"])
         baseline = _centre([row for row in members if _mode(row) == BASELINE] or members)
+        heading = footnotes.heading(cell, method_label(method), extent(estimates))
         settings = {row: _setting(row, baseline, members) for row in members}
         entries = sorted(estimates.entries, key=lambda entry: entry.row is not baseline)
         reference = next(entry for entry in entries if entry.row is baseline)
@@ -68,9 +72,7 @@ def answer_ablation_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
             found = [differences[metric].get(entry) for entry in entries]
             marks = [bool(one and one[1] < SIGNIFICANT) for one in found]
             columns.append(cells_of_column([one[0].interval if one else None for one in found], marks=marks))
-        labels = [Cell(_with_state(settings[entry.row], entry)) for entry in entries]
-        parts = (cell.heading, method_label(method), extent(estimates))
-        heading = " · ".join(part for part in parts if part)
+        labels = [Cell(footnotes.marked(_with_state(settings[one.row], one), one.row)) for one in entries]
         sections.append(Section(heading, tuple(zip(labels, *columns, strict=True))))
     notes = [
         "Δ: setting minus correct settings, paired on the same seeds and questions. † p below 0.05, two-sided, Holm "
@@ -85,6 +87,7 @@ def answer_ablation_table(runs: Sequence[RunRecord], options: Mapping[str, Any])
         tuple(sections),
         "Answers: what each defect changes",
         tuple(notes),
+        footnotes.texts,
     )
 
 

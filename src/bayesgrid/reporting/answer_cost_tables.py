@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bayesgrid.reporting.answer_estimates import CellEstimates, Entry, cell_estimates
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_names import HIGHER_IS_BETTER, answer_metric_label
 from bayesgrid.reporting.answer_rows import (
     INTERVAL_NOTE,
@@ -23,8 +24,36 @@ from bayesgrid.reporting.table import Cell, Section, Table
 
 __all__ = ["COST_METRICS", "answer_cost_table"]
 
-COST_METRICS = ("seconds_per_example", "peak_memory_mb", "trained_parameters", "posterior_bytes", "labels_used")
-_COUNTS = frozenset({"peak_memory_mb", "trained_parameters", "posterior_bytes", "labels_used"})
+COST_METRICS = (
+    "seconds_per_example",
+    "peak_memory_mb",
+    "trained_parameters",
+    "posterior_bytes",
+    "labels_used",
+    "seconds_per_example_p50",
+    "seconds_per_example_p95",
+    "tokens_per_second",
+    "prediction_memory_mb",
+)
+_CHEAPER_WHEN_LOWER = tuple(metric for metric in COST_METRICS if metric != "tokens_per_second")
+_COUNTS = frozenset(
+    {
+        "peak_memory_mb",
+        "trained_parameters",
+        "posterior_bytes",
+        "labels_used",
+        "tokens_per_second",
+        "prediction_memory_mb",
+    }
+)
+_INCLUDED_NOTE = (
+    "Seconds per question are for all draws together: the mean of the whole pass over the test questions, after the "
+    "held-out labels were answered in the same way; median and 95 % are over questions, each with its share of its "
+    "batch's time, without the first batch. Tokens per second count a prompt once, whatever the number of draws. Peak "
+    "memory is the high-water mark of the whole process, base model and states below the adapters included; memory of "
+    "answering is the peak of reading the posterior, drawing and answering above the level before, of the GPU where "
+    "there is one."
+)
 
 
 def answer_cost_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Table:
@@ -48,25 +77,27 @@ def answer_cost_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> 
     }
     chosen = answer_options(options, defaults)
     objective = answer_options({"metrics": [chosen["objective"]]}, {"metrics": ()})["metrics"][0]
-    cost = answer_options({"metrics": [chosen["cost"]]}, {"metrics": ()}, metrics=COST_METRICS)["metrics"][0]
+    cost = answer_options({"metrics": [chosen["cost"]]}, {"metrics": ()}, metrics=_CHEAPER_WHEN_LOWER)["metrics"][0]
     metrics = tuple(dict.fromkeys((*chosen["metrics"], objective)))
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
         estimates = cell_estimates(cell, (*metrics, *COST_METRICS), replicates=chosen["replicates"])
+        heading = footnotes.heading(cell, extent(estimates))
         efficient = _efficient(estimates, objective, cost)
         for entry in estimates.entries:
             own = entry_rows(estimates, entry, (*metrics, *COST_METRICS))
             rows += [{**row, "pareto": entry in efficient} for row in own]
         columns = [_column(estimates, metric) for metric in (*metrics, *COST_METRICS)]
         marks = [Cell("yes" if entry in efficient else "") for entry in estimates.entries]
-        labels = [Cell(entry.label) for entry in estimates.entries]
-        heading = " · ".join(part for part in (cell.heading, extent(estimates)) if part)
+        labels = [Cell(footnotes.entry(entry)) for entry in estimates.entries]
         sections.append(Section(heading, tuple(zip(labels, *columns, marks, strict=True))))
     notes = [
         INTERVAL_NOTE + " Counts and sizes are means over seeds.",
         f"Efficient: no other method is at least as good in {answer_metric_label(objective)} and at least as cheap in "
         f"{answer_metric_label(cost).lower()}, and better in one, by the means.",
+        _INCLUDED_NOTE,
         "Times depend on the machine; compare them within a section that was computed on one.",
         *partial_notes(runs),
     ]
@@ -77,6 +108,7 @@ def answer_cost_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> 
         tuple(sections),
         "Answers: what methods cost",
         tuple(notes),
+        footnotes.texts,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.reporting.answer_estimates import CellEstimates, Entry
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_names import answer_metric_label
 from bayesgrid.reporting.answer_rows import cells_of_column
 from bayesgrid.reporting.answer_runs import AnswerCell
@@ -66,24 +67,46 @@ def curve_sections(groups: Sequence[CurveGroup], shown: Sequence[float]) -> tupl
     return tuple(sections)
 
 
-def entry_curves(estimates: Mapping[float, CellEstimates], metric: str, cell: AnswerCell) -> list[AnswerCurve]:
-    """Return one curve an entry along the places of ``estimates``; entries are matched by their labels."""
+def entry_curves(
+    estimates: Mapping[float, CellEstimates], metric: str, cell: AnswerCell, footnotes: AnswerFootnotes
+) -> list[AnswerCurve]:
+    """Return one curve an entry along the places of ``estimates``; entries are matched by their labels.
+
+    Args:
+        estimates: by place.
+        metric: of the curves.
+        cell: what the curves are of.
+        footnotes: where it is said which fits are not healthy, and on which data set if there are several.
+    """
     members: dict[tuple[str, str, bool], dict[float, Entry]] = {}
     for place, own in estimates.items():
         for entry in own.entries:
             members.setdefault((entry.row.method, entry.row.variant, entry.temperature), {})[place] = entry
-    return [_entry_curve(places, estimates, metric, cell) for places in members.values()]
+    return [_entry_curve(places, estimates, metric, cell, footnotes) for places in members.values()]
 
 
 def _entry_curve(
-    places: Mapping[float, Entry], estimates: Mapping[float, CellEstimates], metric: str, cell: AnswerCell
+    places: Mapping[float, Entry],
+    estimates: Mapping[float, CellEstimates],
+    metric: str,
+    cell: AnswerCell,
+    footnotes: AnswerFootnotes,
 ) -> AnswerCurve:
     waiting = [entry for entry in places.values() if entry.row.state != "done"]
     # The label of an unfinished entry says so.
     named = (waiting or list(places.values()))[0]
+    trained = {place: estimates[place].cell.dataset for place in places}
+    label = named.label
+    unhealthy: list[str] = []
+    for place, entry in places.items():
+        where = cell.label("dataset", trained[place]) if len({*trained.values()}) > 1 else ""
+        label = footnotes.marked(label, entry.row, temperature=entry.temperature, where=where)
+        if text := str(entry.columns["unhealthy"]):
+            unhealthy.append(f"{text} on {where}" if where else text)
     columns = {
         **cell.columns,
         **named.columns,
+        "unhealthy": ", ".join(dict.fromkeys(unhealthy)),
         "state": ", ".join(dict.fromkeys(entry.row.state for entry in waiting)) or "done",
         "seeds": max(len(estimates[place].seeds.get(entry, ())) for place, entry in places.items()),
         "examples": max(own.examples for own in estimates.values()),
@@ -93,4 +116,4 @@ def _entry_curve(
         for place, entry in places.items()
         if estimates[place].known(entry, metric)
     }
-    return AnswerCurve(named.label, metric, columns, points)
+    return AnswerCurve(label, metric, columns, points)

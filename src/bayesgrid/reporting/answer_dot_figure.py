@@ -13,7 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from bayesgrid.reporting.answer_ablation_tables import BASELINE
 from bayesgrid.reporting.answer_names import answer_metric_label, method_label, row_label
 from bayesgrid.reporting.answer_runs import CELL_COLUMNS
-from bayesgrid.reporting.answer_style import cell_text, method_style, row_keys, row_styles
+from bayesgrid.reporting.answer_style import (
+    UNHEALTHY,
+    cell_text,
+    health_note,
+    method_style,
+    row_keys,
+    row_styles,
+    unhealthy_keys,
+)
 from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.panel_grid import panel_grid
 from bayesgrid.reporting.style import AgentStyle
@@ -47,7 +55,11 @@ def draw_answer_metrics(table: pd.DataFrame, *, title: str = "") -> Figure:
         Line2D([], [], label="as trained", **_GREY),
         Line2D([], [], label="+ temperature", markerfacecolor="white", **_GREY),
     ]
-    names = [[row_label(*key, False) for key in own] for own in keys]
+    marked = [unhealthy_keys(own) for _, own in groups]
+    names = [
+        [row_label(*key, False) + (UNHEALTHY if key in unhealthy else "") for key in own]
+        for own, unhealthy in zip(keys, marked, strict=True)
+    ]
     grid = panel_grid(
         [cell_text(key, own) for key, own in groups],
         len(metrics),
@@ -56,7 +68,8 @@ def draw_answer_metrics(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend_columns=2,
         note="Bars: 95 % interval of the mean over seeds and questions. Intervals overlap more than paired differences "
         "do: which methods differ is in the table, where bold marks the best."
-        + (" + temperature: logits scaled by one number fitted to the validation slice." if scaled else ""),
+        + (" + temperature: logits scaled by one number fitted to the validation slice." if scaled else "")
+        + health_note(rows),
         panel_heights=[0.1 + _ROW * len(own) for own in keys],
         left=_left(names),
         gap=0.2,
@@ -93,6 +106,11 @@ def draw_answer_ablation(table: pd.DataFrame, *, title: str = "") -> Figure:
     metrics = list(dict.fromkeys(rows["metric"]))[:_MOST_METRICS]
     groups = list(rows.groupby([*CELL_COLUMNS, "method"], sort=False))
     settings = [list(dict.fromkeys(map(str, own["setting"]))) for _, own in groups]
+    unhealthy = [{*own.loc[own["unhealthy"].fillna("") != "", "setting"]} for _, own in groups]
+    names = [
+        [name + (UNHEALTHY if name in marked else "") for name in own]
+        for own, marked in zip(settings, unhealthy, strict=True)
+    ]
     grid = panel_grid(
         [cell_text(key[:3], own, method_label(str(key[3]))) for key, own in groups],
         len(metrics),
@@ -100,20 +118,21 @@ def draw_answer_ablation(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend=[],
         legend_columns=1,
         note=f"Setting minus {BASELINE} settings, paired on seeds and questions; bars: 95 % interval. Hollow: p above "
-        "0.05 after Holm over the settings of a method.",
+        "0.05 after Holm over the settings of a method."
+        + health_note(rows, [f"{method_label(str(row.method))}, {row.setting}" for row in rows.itertuples()]),
         panel_heights=[0.1 + _ROW * len(own) for own in settings],
-        left=_left(settings),
+        left=_left(names),
         gap=0.2,
         axis_names=False,
     )
-    for (key, own), names, panels in zip(groups, settings, grid.panels, strict=True):
+    for (key, own), own_settings, own_names, panels in zip(groups, settings, names, grid.panels, strict=True):
         style = method_style(str(key[3]))
         for panel, metric in zip(panels, metrics, strict=True):
             panel.axvline(0, color="#000000", linewidth=0.8, zorder=0.5)
-            for place, name in enumerate(names):
+            for place, name in enumerate(own_settings):
                 for row in own[(own["setting"] == name) & (own["metric"] == metric)].itertuples():
                     _dot(panel, row, place, style, hollow=not float(str(row.p_holm)) < 0.05)
-            _finish(panel, names, first=panel is panels[0], title=f"Δ {answer_metric_label(metric)}")
+            _finish(panel, own_names, first=panel is panels[0], title=f"Δ {answer_metric_label(metric)}")
     return grid.figure
 
 

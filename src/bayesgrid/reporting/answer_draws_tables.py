@@ -9,9 +9,11 @@ from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.reporting.agent_curves import interval_over_seeds
 from bayesgrid.reporting.answer_curves import AnswerCurve, CurveGroup, curve_places, curve_rows, curve_sections
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
+from bayesgrid.reporting.answer_intervals import CUT_NOTE, within_range
 from bayesgrid.reporting.answer_predictions import AnswerPredictions, read_answer_predictions
 from bayesgrid.reporting.answer_rows import answer_options, tidy_frame
-from bayesgrid.reporting.answer_runs import MethodRuns, answer_cells
+from bayesgrid.reporting.answer_runs import AnswerCell, MethodRuns, answer_cells
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.grouped_curves import partial_notes
 from bayesgrid.reporting.table import Table
@@ -34,14 +36,20 @@ def answer_draws_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) ->
     """
     chosen = answer_options(options, {"metrics": ("accuracy", "nll", "ece")})
     groups = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
         known = {row: read_answer_predictions(row.finished_trials[0]) if row.finished else None for row in cell.rows}
-        curves = [_curve(row, known[row], metric, cell.columns) for metric in chosen["metrics"] for row in cell.rows]
-        groups.append(CurveGroup(cell.heading, tuple(curves)))
+        heading = footnotes.heading(cell)
+        names = {row: footnotes.marked(row.label(), row) for row in cell.rows}
+        curves = [
+            _curve(names[row], row, known[row], metric, cell) for metric in chosen["metrics"] for row in cell.rows
+        ]
+        groups.append(CurveGroup(heading, tuple(curves)))
     shown = [place for place in curve_places(groups) if place in _SHOWN]
     notes = [
         f"The mean over up to {_WINDOWS} windows of successive draws, the last followed by the first, so that every "
-        "draw counts alike. ±: half-width of the 95 % Student-t interval over seeds, the questions taken as given.",
+        "draw counts alike. ±: half-width of the 95 % Student-t interval over seeds, the questions taken as given. "
+        + CUT_NOTE,
         *partial_notes(runs),
     ]
     return Table(
@@ -50,6 +58,7 @@ def answer_draws_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) ->
         curve_sections(groups, shown),
         "Answers: metrics against the number of draws",
         tuple(notes),
+        footnotes.texts,
     )
 
 
@@ -62,15 +71,17 @@ def windows_of_draws(draws: int, size: int) -> list[list[int]]:
     return [[(start + step) % draws for step in range(size)] for start in starts]
 
 
-def _curve(row: MethodRuns, predictions: AnswerPredictions | None, metric: str, cell: Mapping[str, str]) -> AnswerCurve:
-    columns = {**cell, "method": row.method, "variant": row.variant, "temperature": False, "state": row.state}
+def _curve(
+    label: str, row: MethodRuns, predictions: AnswerPredictions | None, metric: str, cell: AnswerCell
+) -> AnswerCurve:
+    columns = {**cell.columns, **row.columns(), "state": row.state}
     if predictions is None:
-        return AnswerCurve(row.label(), metric, {**columns, "seeds": 0})
+        return AnswerCurve(label, metric, {**columns, "seeds": 0})
     draws = min(logits.shape[0] for logits in predictions.logits.values())
     sizes = sorted({*(place for place in _PLACES if place < draws), draws})
     columns |= {"seeds": len(predictions.seeds), "examples": len(predictions.examples)}
     points = {float(size): _averaged(predictions, metric, windows_of_draws(draws, size)) for size in sizes}
-    return AnswerCurve(row.label(), metric, columns, points)
+    return AnswerCurve(label, metric, columns, points)
 
 
 def _averaged(predictions: AnswerPredictions, metric: str, windows: Sequence[Sequence[int]]) -> Interval:
@@ -79,4 +90,4 @@ def _averaged(predictions: AnswerPredictions, metric: str, windows: Sequence[Seq
         [float(ANSWER_STATISTICS[metric](predictions.scores(seed, draws=window))(once)[0]) for window in windows]
         for seed in predictions.seeds
     ]
-    return interval_over_seeds(np.array(values).mean(axis=1))
+    return within_range(metric, interval_over_seeds(np.array(values).mean(axis=1)))

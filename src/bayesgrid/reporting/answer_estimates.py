@@ -18,6 +18,7 @@ from bayesgrid.metrics.crossed_bootstrap import (
 from bayesgrid.metrics.multiple_comparisons import holm_adjusted
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL, interval_over_seeds
+from bayesgrid.reporting.answer_intervals import within_range
 from bayesgrid.reporting.answer_names import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from bayesgrid.reporting.answer_predictions import AnswerPredictions
 from bayesgrid.reporting.answer_runs import AnswerCell, MethodRuns
@@ -46,7 +47,7 @@ class Entry:
     @property
     def columns(self) -> dict[str, object]:
         """Return the entry's columns of a table."""
-        return {"method": self.row.method, "variant": self.row.variant, "temperature": self.temperature}
+        return self.row.columns(temperature=self.temperature)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,14 @@ class CellEstimates:
         return (entry, metric) in self.resampled or metric in self.published.get(entry, {})
 
     def estimate(self, entry: Entry, metric: str) -> Interval:
-        """Return the mean over seeds and its interval: over seeds and questions where predictions give the metric."""
+        """Return the mean over seeds and its interval: over seeds and questions where predictions give the metric.
+
+        It does not leave the values that the metric can have.
+        """
         if (entry, metric) in self.resampled:
-            return _estimated(self.resampled[entry, metric]).interval
+            return within_range(metric, _estimated(self.resampled[entry, metric]).interval)
         values = self.published.get(entry, {}).get(metric, {})
-        return interval_over_seeds(np.array(list(values.values()) or [np.nan]))
+        return within_range(metric, interval_over_seeds(np.array(list(values.values()) or [np.nan])))
 
     def difference(self, entry: Entry, reference: Entry, metric: str) -> CrossedEstimate | None:
         """Return entry minus reference on the seeds of both; None if a metric or a common seed is missing."""

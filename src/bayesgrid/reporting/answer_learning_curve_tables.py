@@ -7,6 +7,8 @@ import pandas as pd
 
 from bayesgrid.reporting.agent_curves import AgentCurves, agent_curves, interval_over_seeds
 from bayesgrid.reporting.answer_curves import AnswerCurve, CurveGroup, curve_rows
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
+from bayesgrid.reporting.answer_intervals import CUT_NOTE, within_range
 from bayesgrid.reporting.answer_names import answer_metric_label
 from bayesgrid.reporting.answer_rows import answer_options, cells_of_column, tidy_frame
 from bayesgrid.reporting.answer_runs import AnswerCell, MethodRuns, answer_cells
@@ -32,14 +34,16 @@ def answer_learning_curves_table(runs: Sequence[RunRecord], options: Mapping[str
     metrics = answer_options(options, {"metrics": _METRICS}, metrics=_METRICS)["metrics"]
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
         known = {row: _rounds(row, metrics) for row in cell.rows}
+        heading = footnotes.heading(cell, *_extent(known))
         shown: list[tuple[Cell, ...]] = []
         for metric in metrics:
             curves = [_curve(cell, row, known[row], metric) for row in cell.rows]
-            rows += curve_rows([CurveGroup(cell.heading, tuple(curves))], "labelled")
+            rows += curve_rows([CurveGroup(heading, tuple(curves))], "labelled")
             areas = [
-                None if own is None else interval_over_seeds(own.known_quantity("area", metric))
+                None if own is None else within_range(metric, interval_over_seeds(own.known_quantity("area", metric)))
                 for own in known.values()
             ]
             rows += [
@@ -54,10 +58,10 @@ def answer_learning_curves_table(runs: Sequence[RunRecord], options: Mapping[str
             for place, (curve, *cells) in enumerate(zip(curves, *columns, strict=True)):
                 name = Cell(answer_metric_label(metric) if place == 0 else "")
                 shown.append((name, Cell(curve.label), *cells))
-        sections.append(Section(_heading(cell, known), tuple(shown)))
+        sections.append(Section(heading, tuple(shown)))
     notes = [
         "Area: trapezoid area under the curve over the number of labels, divided by the labels bought. ±: half-width "
-        "of the 95 % Student-t interval of the mean over seeds.",
+        "of the 95 % Student-t interval of the mean over seeds. " + CUT_NOTE,
         *partial_notes(runs),
     ]
     return Table(
@@ -66,6 +70,7 @@ def answer_learning_curves_table(runs: Sequence[RunRecord], options: Mapping[str
         tuple(sections),
         "Answers: active learning",
         tuple(notes),
+        footnotes.texts,
     )
 
 
@@ -77,19 +82,19 @@ def _rounds(row: MethodRuns, metrics: Sequence[str]) -> AgentCurves | None:
 
 
 def _curve(cell: AnswerCell, row: MethodRuns, curves: AgentCurves | None, metric: str) -> AnswerCurve:
-    columns = {**cell.columns, "method": row.method, "variant": row.variant, "temperature": False, "state": row.state}
+    columns = {**cell.columns, **row.columns(), "state": row.state}
     if curves is None:
         return AnswerCurve(row.label(), metric, {**columns, "seeds": 0})
     points = {
-        float(labelled): interval_over_seeds(curves.by_metric[metric][:, place])
+        float(labelled): within_range(metric, interval_over_seeds(curves.by_metric[metric][:, place]))
         for place, labelled in enumerate(curves.labelled)
     }
     return AnswerCurve(row.label(), metric, {**columns, "seeds": len(curves.seeds)}, points)
 
 
-def _heading(cell: AnswerCell, known: Mapping[MethodRuns, AgentCurves | None]) -> str:
+def _extent(known: Mapping[MethodRuns, AgentCurves | None]) -> tuple[str, ...]:
     own = [curves for curves in known.values() if curves is not None]
     if not own:
-        return cell.heading
+        return ()
     first, last = min(curves.labelled[0] for curves in own), max(curves.labelled[-1] for curves in own)
-    return f"{cell.heading} · {first:,} to {last:,} labels · {seeds_text(len(curves.seeds) for curves in own)}"
+    return f"{first:,} to {last:,} labels", seeds_text(len(curves.seeds) for curves in own)

@@ -9,8 +9,18 @@ from bayesgrid.reporting.agent_lines import CUT_INTERVALS, value_limits
 from bayesgrid.reporting.answer_lines import AnswerAxis, draw_answer_lines, interval_word
 from bayesgrid.reporting.answer_names import answer_metric_label
 from bayesgrid.reporting.answer_runs import CELL_COLUMNS
-from bayesgrid.reporting.answer_style import cell_text, row_keys, row_legend, row_styles
+from bayesgrid.reporting.answer_style import (
+    bold_text,
+    cell_text,
+    health_note,
+    printed_name,
+    row_keys,
+    row_legend,
+    row_styles,
+    unhealthy_keys,
+)
 from bayesgrid.reporting.drawn_rows import drawn_rows
+from bayesgrid.reporting.names import seeds_text
 from bayesgrid.reporting.panel_grid import panel_grid
 
 __all__ = [
@@ -102,28 +112,30 @@ def draw_answer_risk_coverage(table: pd.DataFrame, *, title: str = "") -> Figure
     axis = AnswerAxis("answer_risk_coverage", "coverage", "Share of questions answered", "linear")
     rows = _rows(table, axis)
     rows = rows[rows["metric"] == "risk"]
-    styles = row_styles(row_keys(rows))
+    styles = row_styles(row_keys(rows), unhealthy=unhealthy_keys(rows))
     lines_alone = len(styles) > _INTERVALS_UP_TO
     models = list(rows.groupby("model", sort=False))
     chunks = []
-    for model, own in models:
+    for _, own in models:
         cells = list(own.groupby(["dataset", "evaluation"], sort=False))
-        chunks += [(str(model), cells[start : start + _COLUMNS]) for start in range(0, len(cells), _COLUMNS)]
+        chunks += [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     grid = panel_grid(
-        [_model_text(model, pd.concat([own for _, own in cells])) for model, cells in chunks],
+        [_model_text(pd.concat([own for _, own in cells])) for cells in chunks],
         _COLUMNS,
         title=title,
         legend=row_legend(styles),
         legend_columns=_LEGEND_COLUMNS,
         note=("" if lines_alone else f"{interval_word(styles)}: 95 % interval of the mean over seeds and questions. ")
         + "Questions are answered in the order of confidence; at 1 all of them are. "
-        + ("95 % intervals, too many to draw, are in the table." if lines_alone else CUT_INTERVALS),
+        + ("95 % intervals, too many to draw, are in the table." if lines_alone else CUT_INTERVALS)
+        + health_note(rows),
         panel_heights=1.5,
     )
-    for (_, cells), panels in zip(chunks, grid.panels, strict=True):
+    for cells, panels in zip(chunks, grid.panels, strict=True):
         for panel, ((dataset, evaluation), own) in zip(panels, cells, strict=False):
-            name = dataset if dataset == evaluation else f"{dataset}, answering {evaluation}"
-            panel.set_title(str(name).replace("_", " "), loc="left", size=8, pad=3)
+            name = printed_name(own, "dataset")
+            name = name if dataset == evaluation else f"{name}, answering {printed_name(own, 'evaluation')}"
+            panel.set_title(name, loc="left", size=8, pad=3)
             draw_answer_lines(panel, own.assign(lower=np.nan) if lines_alone else own, axis, styles, every=4)
             panel.set_ylim(*value_limits(own, lowest=0.0, share=0.05 if lines_alone else 0.5))
         for panel in panels[len(cells) :]:
@@ -135,7 +147,7 @@ def draw_answer_risk_coverage(table: pd.DataFrame, *, title: str = "") -> Figure
 
 def _draw(table: pd.DataFrame, axis: AnswerAxis, interval: str, title: str) -> Figure:
     rows = _rows(table, axis)
-    styles = row_styles(row_keys(rows))
+    styles = row_styles(row_keys(rows), unhealthy=unhealthy_keys(rows))
     metrics = list(dict.fromkeys(rows["metric"]))[:_COLUMNS]
     groups = list(rows.groupby(list(CELL_COLUMNS), sort=False))
     grid = panel_grid(
@@ -144,7 +156,7 @@ def _draw(table: pd.DataFrame, axis: AnswerAxis, interval: str, title: str) -> F
         title=title,
         legend=row_legend(styles),
         legend_columns=_LEGEND_COLUMNS if all(len(key[1]) == 0 for key in styles) else 3,
-        note=f"{interval_word(styles)}: {interval} {CUT_INTERVALS}",
+        note=f"{interval_word(styles)}: {interval} {CUT_INTERVALS}{health_note(rows)}",
     )
     for (_, own), panels in zip(groups, grid.panels, strict=True):
         for panel, metric in zip(panels, metrics, strict=True):
@@ -162,13 +174,8 @@ def _rows(table: pd.DataFrame, axis: AnswerAxis) -> pd.DataFrame:
     return drawn_rows(table, ["value"], kind=axis.kind, columns=columns, what="curve", remedy="finish at least one run")
 
 
-def _model_text(model: str, rows: pd.DataFrame) -> str:
-    seeds = rows["seeds"].astype(int)
-    fewest, most = int(seeds.min()), int(seeds.max())
-    count = f"{most}" if fewest == most else f"{fewest} to {most}"
-    # A hyphen would be printed as a minus sign.
-    bold = model.replace("_", "~").replace("-", "\N{HYPHEN}")
-    return f"$\\bf{{{bold}}}$   n = {count} seed{'s' if most > 1 else ''}"
+def _model_text(rows: pd.DataFrame) -> str:
+    return f"{bold_text(printed_name(rows, 'model'))}   n = {seeds_text(rows['seeds'].astype(int))}"
 
 
 def _name_axes(panels: tuple[tuple[Axes, ...], ...], axis: AnswerAxis) -> None:

@@ -16,6 +16,7 @@ from bayesgrid.reporting.answer_estimates import (
     cell_estimates,
     reference_entry,
 )
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_names import answer_metric_label, method_label
 from bayesgrid.reporting.answer_rows import (
     INTERVAL_NOTE,
@@ -40,7 +41,11 @@ PUBLISHED_METRICS = (
     "inverse_temperature",
     "majority_accuracy",
     "seconds_per_example",
+    "seconds_per_example_p50",
+    "seconds_per_example_p95",
+    "tokens_per_second",
     "peak_memory_mb",
+    "prediction_memory_mb",
     "trained_parameters",
     "posterior_bytes",
     "labels_used",
@@ -52,6 +57,7 @@ _DIFFERENCE_METRICS = ("accuracy", "nll", "ece_debiased", "brier")
 _DEBIASED_NOTE = (
     "Debiased ECE: ECE of 15 bins less its mean for a calibrated model with the same confidences; below 0 is chance."
 )
+_TEMPERATURE = "inverse_temperature"
 _BIASED_NOTE = (
     "Plain ECE is biased upwards, by more for less confident predictions; its intervals are around the biased value. "
     "None of its values is bold."
@@ -73,10 +79,12 @@ def answer_metrics_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) 
     metrics = chosen["metrics"]
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
         estimates = cell_estimates(
             cell, metrics, temperature=bool(chosen["temperature"]), replicates=chosen["replicates"]
         )
+        heading = footnotes.heading(cell, extent(estimates))
         entries = sorted(estimates.entries, key=lambda entry: entry.row.method != chosen["reference"])
         best = {metric: estimates.best(metric) for metric in metrics}
         for entry in entries:
@@ -89,8 +97,10 @@ def answer_metrics_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) 
             )
             for metric in metrics
         ]
-        shown = tuple((Cell(entry.label), *cells) for entry, *cells in zip(entries, *columns, strict=True))
-        sections.append(Section(_heading(estimates), shown))
+        # A temperature that is shown is marked on its own row, too.
+        names = [footnotes.entry(one, temperature=one.temperature or _TEMPERATURE in metrics) for one in entries]
+        shown = tuple((Cell(name), *cells) for name, *cells in zip(names, *columns, strict=True))
+        sections.append(Section(heading, shown))
     notes = [
         INTERVAL_NOTE,
         "Bold: not significantly worse than the best mean (paired on seeds and questions, Holm over the methods, 5 %).",
@@ -105,6 +115,7 @@ def answer_metrics_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) 
         tuple(sections),
         "Answers: accuracy, likelihood and calibration",
         tuple(notes),
+        footnotes.texts,
     )
 
 
@@ -123,6 +134,7 @@ def answer_differences_table(runs: Sequence[RunRecord], options: Mapping[str, An
     rows: list[dict[str, Any]] = []
     sections = []
     without = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
         estimates = cell_estimates(
             cell, metrics, temperature=bool(chosen["temperature"]), replicates=chosen["replicates"]
@@ -130,12 +142,17 @@ def answer_differences_table(runs: Sequence[RunRecord], options: Mapping[str, An
         references = [reference_entry(estimates.entries, name, temperature=scaled) for scaled in (False, True)]
         if references[0] is None:
             without.append(cell.heading)
+        heading = footnotes.heading(cell, extent(estimates))
+        if references[0] is not None:
+            # It has no row, and its health is that of every difference to it.
+            marked = footnotes.entry(references[0], temperature=references[1] is not None)
+            heading += f" · reference {marked}" if marked != references[0].label else ""
         shown = []
         for metric in metrics:
-            own, cells = _differences(estimates, references, metric)
+            own, cells = _differences(estimates, references, metric, footnotes)
             rows += own
             shown += cells
-        sections.append(Section(_heading(estimates), tuple(shown)))
+        sections.append(Section(heading, tuple(shown)))
     label = method_label(name)
     notes = [
         "Differences are method minus reference, paired on the same seeds and questions. " + INTERVAL_NOTE,
@@ -153,6 +170,7 @@ def answer_differences_table(runs: Sequence[RunRecord], options: Mapping[str, An
         tuple(sections),
         f"Answers: differences to {label}",
         tuple(notes),
+        footnotes.texts,
     )
 
 
@@ -160,12 +178,8 @@ def _p_text(p_value: float) -> str:
     return "<0.001" if p_value < 0.001 else number(p_value, 3)
 
 
-def _heading(estimates: CellEstimates) -> str:
-    return " · ".join(part for part in (estimates.cell.heading, extent(estimates)) if part)
-
-
 def _differences(
-    estimates: CellEstimates, references: Sequence[Entry | None], metric: str
+    estimates: CellEstimates, references: Sequence[Entry | None], metric: str, footnotes: AnswerFootnotes
 ) -> tuple[list[dict[str, Any]], list[tuple[Cell, ...]]]:
     found = [estimates.differences(reference, metric) if reference else {} for reference in references]
     rows: list[dict[str, Any]] = []
@@ -186,8 +200,9 @@ def _differences(
     for own in found:
         known = [own.get(entry) for entry in entries]
         intervals = [one[0].interval if one else None for one in known]
-        columns.append(cells_of_column(intervals, marks=[bool(one and one[1] < SIGNIFICANT) for one in known]))
+        marks = [bool(one and one[1] < SIGNIFICANT) for one in known]
+        columns.append(cells_of_column(intervals, marks=marks, differences=True))
         columns.append([Cell(_p_text(one[1]) if one else "—") for one in known])
     names = [Cell(answer_metric_label(metric) if place == 0 else "") for place in range(len(entries))]
-    labels = [Cell(entry.label) for entry in entries]
+    labels = [Cell(footnotes.entry(entry)) for entry in entries]
     return rows, list(zip(names, labels, *columns, strict=True))

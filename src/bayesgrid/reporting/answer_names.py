@@ -49,7 +49,12 @@ _METRICS = {
     "inverse_temperature": "Inverse temperature",
     "majority_accuracy": "Majority accuracy",
     "seconds_per_example": "Seconds per question",
+    "seconds_per_example_p50": "Seconds per question, median",
+    "seconds_per_example_p95": "Seconds per question, 95 %",
+    "tokens_per_second": "Tokens per second",
+    "warm_up_batches": "Warm-up batches",
     "peak_memory_mb": "Peak memory (MB)",
+    "prediction_memory_mb": "Memory of answering (MB)",
     "trained_parameters": "Trained parameters",
     "posterior_bytes": "Posterior (bytes)",
     "labels_used": "Labels used",
@@ -122,7 +127,11 @@ def checked_answer_metrics(names: object, *, allowed: Sequence[str]) -> tuple[st
 
 
 def evaluation_heading(model: str, dataset: str, evaluation: str) -> str:
-    """Return the heading over methods that are compared: the model, what it was fitted to, and what it answers."""
-    trained = dataset.replace("_", " ")
-    tested = evaluation.replace("_", " ")
-    return f"{model} · {trained}" if evaluation == dataset else f"{model} · {trained}, answering {tested}"
+    """Return the heading over methods that are compared, from printed names.
+
+    Args:
+        model: base model.
+        dataset: what it was fitted to.
+        evaluation: what it answers; empty if that is the test split of the same data set.
+    """
+    return f"{model} · {dataset}, answering {evaluation}" if evaluation else f"{model} · {dataset}"

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.reporting.answer_curves import CurveGroup, curve_places, curve_rows, curve_sections, entry_curves
 from bayesgrid.reporting.answer_estimates import cell_estimates
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_rows import INTERVAL_NOTE, REPLICATES, answer_options, tidy_frame
 from bayesgrid.reporting.answer_runs import AnswerCell, answer_cells
 from bayesgrid.reporting.collect import RunRecord
@@ -43,15 +45,19 @@ def answer_noise_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) ->
         if (cell.model, cell.dataset, cell.evaluation) in levels:
             levels[cell.model, cell.dataset, cell.evaluation][0.0] = cell
     groups = []
-    for (model, dataset, clean), places in levels.items():
+    footnotes = AnswerFootnotes()
+    for (_, _, clean), places in levels.items():
         ordered = dict(sorted(places.items()))
         estimates = {
             level: cell_estimates(cell, chosen["metrics"], replicates=chosen["replicates"])
             for level, cell in ordered.items()
         }
-        clean_cell = AnswerCell(model, dataset, clean, ())
-        curves = [curve for metric in chosen["metrics"] for curve in entry_curves(estimates, metric, clean_cell)]
-        groups.append(CurveGroup(clean_cell.heading, tuple(curves)))
+        clean_cell = replace(next(iter(ordered.values())), evaluation=clean, rows=())
+        heading = footnotes.heading(clean_cell, also=[cell.evaluation for cell in ordered.values()])
+        curves = [
+            curve for metric in chosen["metrics"] for curve in entry_curves(estimates, metric, clean_cell, footnotes)
+        ]
+        groups.append(CurveGroup(heading, tuple(curves)))
     shown = curve_places(groups)
     return Table(
         tidy_frame(curve_rows(groups, "noise_level"), noise_level="float64"),
@@ -59,4 +65,5 @@ def answer_noise_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) ->
         curve_sections(groups, shown),
         "Answers: metrics against the noise of images",
         (INTERVAL_NOTE, *partial_notes(runs)),
+        footnotes.texts,
     )

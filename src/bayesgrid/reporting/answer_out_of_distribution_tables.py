@@ -1,6 +1,7 @@
 """The table of questions from other data sets than the one trained on, and of how well a method notices them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from bayesgrid.metrics.example_statistics import roc_statistic
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL, interval_over_seeds
 from bayesgrid.reporting.answer_estimates import CellEstimates, Entry, cell_estimates
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
+from bayesgrid.reporting.answer_intervals import within_range
 from bayesgrid.reporting.answer_names import answer_metric_label
 from bayesgrid.reporting.answer_predictions import read_answer_predictions
 from bayesgrid.reporting.answer_rows import (
@@ -61,8 +64,10 @@ def answer_out_of_distribution_table(runs: Sequence[RunRecord], options: Mapping
     own_tests = {_fit(row): row for cell in cells if cell.evaluation == cell.dataset for row in cell.rows}
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for model, dataset in dict.fromkeys((cell.model, cell.dataset) for cell in cells):
         members = [cell for cell in cells if (cell.model, cell.dataset) == (model, dataset)]
+        heading = footnotes.heading(replace(members[0], evaluation=dataset))
         shown: list[tuple[Cell, ...]] = []
         for cell in sorted(members, key=lambda one: one.evaluation != dataset):
             estimates = cell_estimates(cell, metrics, replicates=chosen["replicates"])
@@ -81,8 +86,8 @@ def answer_out_of_distribution_table(runs: Sequence[RunRecord], options: Mapping
                     {**plain[0], "metric": metric, "quantity": "detection", **vars(interval)}
                     for metric, interval in found[entry].items()
                 ]
-            shown += _shown(cell, estimates, metrics, found)
-        sections.append(Section(f"{model} · {dataset.replace('_', ' ')}", tuple(shown)))
+            shown += _shown(cell, estimates, metrics, found, footnotes)
+        sections.append(Section(heading, tuple(shown)))
     notes = [
         "AUROC: chance that a question of the other set has the higher entropy, mutual information or 1 less "
         "confidence than one of the training set's own test split; 0.5 says nothing. FPR95: share of own questions "
@@ -97,6 +102,7 @@ def answer_out_of_distribution_table(runs: Sequence[RunRecord], options: Mapping
         tuple(sections),
         "Answers: questions of other data sets",
         tuple(notes),
+        footnotes.texts,
     )
 
 
@@ -132,7 +138,8 @@ def _detection(own: MethodRuns, other: MethodRuns, replicates: int) -> dict[str,
     }
     precision = np.array([area_under_precision_recall(signal, is_other) for signal in signals["entropy"]])
     rates = np.array([false_positive_rate(signal, is_other) for signal in signals["entropy"]])
-    return found | {"ood_aupr_entropy": interval_over_seeds(precision), "ood_fpr95_entropy": interval_over_seeds(rates)}
+    found |= {"ood_aupr_entropy": interval_over_seeds(precision), "ood_fpr95_entropy": interval_over_seeds(rates)}
+    return {metric: within_range(metric, interval) for metric, interval in found.items()}
 
 
 def _signal(name: str, inside: AnswerScores, outside: AnswerScores) -> FloatArray:
@@ -144,7 +151,11 @@ def _signal(name: str, inside: AnswerScores, outside: AnswerScores) -> FloatArra
 
 
 def _shown(
-    cell: AnswerCell, estimates: CellEstimates, metrics: Sequence[str], found: Mapping[Entry, Mapping[str, Interval]]
+    cell: AnswerCell,
+    estimates: CellEstimates,
+    metrics: Sequence[str],
+    found: Mapping[Entry, Mapping[str, Interval]],
+    footnotes: AnswerFootnotes,
 ) -> list[tuple[Cell, ...]]:
     entries = estimates.entries
     columns = [
@@ -152,5 +163,6 @@ def _shown(
         for metric in metrics
     ]
     columns += [cells_of_column([found[entry].get(metric) for entry in entries]) for metric in _SHOWN_DETECTION]
-    names = [Cell(cell.evaluation.replace("_", " ") if place == 0 else "") for place in range(len(entries))]
-    return list(zip(names, [Cell(entry.label) for entry in entries], *columns, strict=True))
+    questions = footnotes.dataset(cell, cell.evaluation)
+    names = [Cell(questions if place == 0 else "") for place in range(len(entries))]
+    return list(zip(names, [Cell(footnotes.entry(entry)) for entry in entries], *columns, strict=True))

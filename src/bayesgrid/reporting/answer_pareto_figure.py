@@ -10,7 +10,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from bayesgrid.reporting.answer_names import HIGHER_IS_BETTER, LOWER_IS_BETTER, answer_metric_label
 from bayesgrid.reporting.answer_runs import CELL_COLUMNS
-from bayesgrid.reporting.answer_style import RowKey, cell_text, row_keys, row_legend, row_styles
+from bayesgrid.reporting.answer_style import (
+    RowKey,
+    cell_text,
+    health_note,
+    row_keys,
+    row_legend,
+    row_styles,
+    unhealthy_keys,
+)
 from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.panel_grid import panel_grid
 from bayesgrid.reporting.style import AgentStyle
@@ -40,7 +48,7 @@ def draw_answer_pareto(table: pd.DataFrame, *, title: str = "") -> Figure:
     rows = rows.assign(variant=rows["variant"].fillna(""))
     scored = [name for name in dict.fromkeys(rows["metric"]) if name in HIGHER_IS_BETTER | LOWER_IS_BETTER]
     metrics = scored[:_MOST_METRICS]
-    styles = row_styles(row_keys(rows))
+    styles = row_styles(row_keys(rows), unhealthy=unhealthy_keys(rows))
     groups = list(rows.groupby(list(CELL_COLUMNS), sort=False))
     grid = panel_grid(
         [cell_text(key, own) for key, own in groups],
@@ -49,7 +57,7 @@ def draw_answer_pareto(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend=row_legend(styles, lines=False),
         legend_columns=5,
         note="Bars: 95 % interval of the metric over seeds and questions. Grey line: the front of the methods that "
-        "none beats in both, by the means. Times depend on the machine.",
+        "none beats in both, by the means. Times depend on the machine." + health_note(rows),
     )
     for (_, own), panels in zip(groups, grid.panels, strict=True):
         for panel, metric in zip(panels, metrics, strict=True):

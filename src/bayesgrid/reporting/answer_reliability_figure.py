@@ -10,7 +10,14 @@ from matplotlib.lines import Line2D
 
 from bayesgrid.reporting.answer_names import row_label
 from bayesgrid.reporting.answer_runs import CELL_COLUMNS
-from bayesgrid.reporting.answer_style import cell_text, method_style, row_keys
+from bayesgrid.reporting.answer_style import (
+    UNHEALTHY,
+    cell_text,
+    health_note,
+    method_style,
+    row_keys,
+    unhealthy_keys,
+)
 from bayesgrid.reporting.drawn_rows import drawn_rows
 from bayesgrid.reporting.panel_grid import panel_grid
 
@@ -54,7 +61,8 @@ def draw_answer_reliability(table: pd.DataFrame, *, title: str = "") -> Figure:
         legend=handles,
         legend_columns=3,
         note="Predictions of all seeds in bins of confidence of equal width; bars: Wilson's 95 % interval for the "
-        "questions of one seed. Below the diagonal a method is more confident than right. Larger dots: more questions.",
+        "questions of one seed. Below the diagonal a method is more confident than right. Larger dots: more questions."
+        + health_note(rows),
         panel_heights=1.12,
         gap=0.2,
         left=0.46,
@@ -63,7 +71,8 @@ def draw_answer_reliability(table: pd.DataFrame, *, title: str = "") -> Figure:
         for panel, key in zip(panels, keys, strict=False):
             shown = own[(own["method"] == key[0]) & (own["variant"] == key[1])]
             _draw_panel(panel, shown, method_style(key[0]).colour)
-            panel.set_title(row_label(*key, False), loc="left", size=8, pad=3)
+            unhealthy = UNHEALTHY if key in unhealthy_keys(own) else ""
+            panel.set_title(row_label(*key, False) + unhealthy, loc="left", size=8, pad=3)
             if panel is not panels[0]:
                 panel.tick_params(axis="y", labelleft=False)
         panels[0].set_ylabel("Accuracy")

@@ -14,6 +14,8 @@ from bayesgrid.metrics.win_probability import wilson_interval
 from bayesgrid.random_streams import random_stream
 from bayesgrid.reporting.agent_curves import LEVEL
 from bayesgrid.reporting.answer_estimates import Entry
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
+from bayesgrid.reporting.answer_intervals import within_range
 from bayesgrid.reporting.answer_predictions import read_answer_metrics, read_answer_predictions
 from bayesgrid.reporting.answer_rows import INTERVAL_NOTE, TEMPERATURE_NOTE, answer_options, cells_of_column, tidy_frame
 from bayesgrid.reporting.answer_runs import AnswerCell, answer_cells
@@ -43,13 +45,15 @@ def answer_reliability_table(runs: Sequence[RunRecord], options: Mapping[str, An
     bins = int(chosen["bins"])
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
+        heading = footnotes.heading(cell)
         shown = []
         for entry, scores, groups in _scored_entries(cell, temperature=bool(chosen["temperature"])):
             shared = {**cell.columns, **entry.columns, "state": entry.row.state, "seeds": len(scores)}
             if not scores:
                 rows.append(shared)
-                shown.append((Cell(entry.label), *[Cell("—")] * 4))
+                shown.append((Cell(footnotes.entry(entry)), *[Cell("—")] * 4))
                 continue
             own = [{**shared, **row} for row in _bins(scores, groups, bins)]
             rows += own
@@ -59,14 +63,14 @@ def answer_reliability_table(runs: Sequence[RunRecord], options: Mapping[str, An
                 accuracy = f"{number(interval.lower, 2)} to {number(interval.upper, 2)}"
                 shown.append(
                     (
-                        Cell(entry.label if place == 0 else ""),
+                        Cell(footnotes.entry(entry) if place == 0 else ""),
                         Cell(ends),
                         Cell(f"{row['predictions']:,}"),
                         Cell(number(row["confidence"], 3)),
                         Cell(f"{number(interval.estimate, 3)} ({accuracy})"),
                     )
                 )
-        sections.append(Section(cell.heading, tuple(shown)))
+        sections.append(Section(heading, tuple(shown)))
     notes = [
         "Predictions of all seeds in bins of confidence of equal width; empty bins are left out. Accuracy with "
         "Wilson's 95 % interval for as many questions, or groups of questions, as there are in the bin a seed: seeds "
@@ -76,7 +80,8 @@ def answer_reliability_table(runs: Sequence[RunRecord], options: Mapping[str, An
     ]
     columns = ("Method", "Bin", "Predictions", "Confidence", "Accuracy")
     frame = tidy_frame(rows, bin="Int64", bins="Int64", confidence="float64", predictions="Int64")
-    return Table(frame, columns, tuple(sections), "Answers: accuracy by stated confidence", tuple(notes))
+    caption = "Answers: accuracy by stated confidence"
+    return Table(frame, columns, tuple(sections), caption, tuple(notes), footnotes.texts)
 
 
 def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, Any]) -> Table:
@@ -91,7 +96,9 @@ def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, 
     chosen = answer_options(options, {"replicates": _CURVE_REPLICATES})
     rows: list[dict[str, Any]] = []
     sections = []
+    footnotes = AnswerFootnotes()
     for cell in answer_cells(runs):
+        heading = footnotes.heading(cell)
         curves: dict[Entry, dict[float, Interval]] = {}
         for entry, scores, groups in _scored_entries(cell, temperature=False):
             shared = {**cell.columns, **entry.columns, "state": entry.row.state, "seeds": len(scores)}
@@ -107,8 +114,9 @@ def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, 
         columns = [
             cells_of_column([curve.get(coverage) for curve in curves.values()]) for coverage in (0.0, *_SHOWN_COVERAGES)
         ]
-        shown = tuple((Cell(entry.label), *cells) for entry, *cells in zip(curves, *columns, strict=True))
-        sections.append(Section(cell.heading, shown))
+        labels = [footnotes.entry(entry) for entry in curves]
+        shown = tuple((Cell(label), *cells) for label, *cells in zip(labels, *columns, strict=True))
+        sections.append(Section(heading, shown))
     notes = [
         "Risk: share of wrong answers when only the given share of questions, those of highest confidence, is "
         "answered. AURC: its mean over all coverages. Lower is better.",
@@ -117,7 +125,8 @@ def answer_risk_coverage_table(runs: Sequence[RunRecord], options: Mapping[str, 
     ]
     names = tuple(f"Risk at {100 * coverage:.0f} %" for coverage in _SHOWN_COVERAGES)
     frame = tidy_frame(rows, coverage="float64")
-    return Table(frame, ("Method", "AURC", *names), tuple(sections), "Answers: risk and coverage", tuple(notes))
+    heads = ("Method", "AURC", *names)
+    return Table(frame, heads, tuple(sections), "Answers: risk and coverage", tuple(notes), footnotes.texts)
 
 
 def _scored_entries(cell: AnswerCell, *, temperature: bool) -> list[tuple[Entry, list[AnswerScores], tuple[str, ...]]]:
@@ -184,6 +193,9 @@ def _risks(scores: Sequence[AnswerScores], groups: Sequence[str], replicates: in
         groups=groups,
     )
     return {
-        coverage: crossed_estimate(own, generator=random_stream(0, "table_seeds"), level=LEVEL).interval
+        coverage: within_range(
+            "risk" if coverage else "aurc",
+            crossed_estimate(own, generator=random_stream(0, "table_seeds"), level=LEVEL).interval,
+        )
         for coverage, own in resampled.items()
     }

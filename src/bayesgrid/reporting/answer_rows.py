@@ -9,10 +9,11 @@ from bayesgrid.errors import ConfigurationError
 from bayesgrid.metrics.answer_scores import ANSWER_STATISTICS
 from bayesgrid.metrics.bootstrap import Interval
 from bayesgrid.reporting.answer_estimates import CellEstimates, Entry
+from bayesgrid.reporting.answer_intervals import CUT_NOTE, decimals_of_difference, interval_text
 from bayesgrid.reporting.answer_names import checked_answer_metrics
 from bayesgrid.reporting.grouped_curves import checked_options
 from bayesgrid.reporting.names import seeds_text
-from bayesgrid.reporting.table import Cell, decimals_for, number_with_interval
+from bayesgrid.reporting.table import Cell, decimals_for
 
 __all__ = [
     "INTERVAL_NOTE",
@@ -31,7 +32,7 @@ REPLICATES = 10_000
 INTERVAL_NOTE = (
     "±: half-width of the 95 % interval of the mean over seeds, for new seeds and new questions (crossed bootstrap, "
     "Student's t); of metrics that no prediction gives, such as times, over seeds alone. With one seed it is for new "
-    "questions alone. Questions of one group, such as a picture or a passage, are drawn together."
+    "questions alone. Questions of one group, such as a picture or a passage, are drawn together. " + CUT_NOTE
 )
 TEMPERATURE_NOTE = (
     "+ temperature: logits multiplied by one number, fitted to the validation slice of the training split, which every "
@@ -53,6 +54,10 @@ _COLUMNS = {
     "seeds": "Int64",
     "examples": "Int64",
     "state": "str",
+    "unhealthy": "str",
+    "model_label": "str",
+    "dataset_label": "str",
+    "evaluation_label": "str",
 }
 
 
@@ -100,7 +105,11 @@ def tidy_frame(rows: Sequence[Mapping[str, Any]], **more: str) -> pd.DataFrame:
 
 
 def cells_of_column(
-    intervals: Sequence[Interval | None], *, best: Sequence[bool] = (), marks: Sequence[bool] = ()
+    intervals: Sequence[Interval | None],
+    *,
+    best: Sequence[bool] = (),
+    marks: Sequence[bool] = (),
+    differences: bool = False,
 ) -> list[Cell]:
     """Return the cells of one column, all with the decimals that suit their intervals; None is an em dash.
 
@@ -108,11 +117,14 @@ def cells_of_column(
         intervals: top to bottom.
         best: whether a cell is bold; none if empty.
         marks: whether a dagger follows; none if empty.
+        differences: whether each has the decimals that suit its own interval instead: differences of a metric may be
+            of very different size.
     """
-    decimals = decimals_for([(one.upper - one.lower) / 2 for one in intervals if one is not None])
+    common = decimals_for([(one.upper - one.lower) / 2 for one in intervals if one is not None])
+    decimals = decimals_of_difference(intervals, common) if differences else [common] * len(intervals)
     cells = []
     for place, one in enumerate(intervals):
-        text = "—" if one is None else number_with_interval(one.estimate, one.lower, one.upper, decimals)
+        text = "—" if one is None else interval_text(one, decimals[place])
         mark = " †" if marks and marks[place] else ""
         cells.append(Cell(text + mark, best=bool(best and best[place])))
     return cells

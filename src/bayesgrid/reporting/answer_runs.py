@@ -1,14 +1,17 @@
 """Which methods are compared with each other: evaluation runs by model, training set, evaluation set and method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import flatten
+from bayesgrid.reporting.answer_health import TEMPERATURE_AT_BOUND, Findings, findings_of_runs, findings_text
 from bayesgrid.reporting.answer_names import MEAN_SUFFIX, evaluation_heading, row_label, setting_text
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.names import setting_label, state_label
+from bayesgrid.reporting.source_texts import SourceTexts
 
 __all__ = ["CELL_COLUMNS", "AnswerCell", "MethodRuns", "answer_cells", "runs_by_trial", "settings_of_run"]
 
@@ -50,6 +53,31 @@ class MethodRuns:
         """Return ``done``, or the states of the unfinished runs."""
         return ", ".join(dict.fromkeys(run.state for run in self.runs if not run.finished)) or "done"
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the finished runs in increasing order, each once however many trials it has."""
+        return tuple(sorted({int(seed) for run in self.finished for seed in run.spec.get("seeds", ())}))
+
+    def findings(self, *, temperature: bool) -> Findings:
+        """Return what is wrong with the fits of the finished runs, by kind and seeds.
+
+        Args:
+            temperature: whether a fitted temperature at the end of its search is among it.
+
+        Raises:
+            StateError: if a metrics file is damaged.
+        """
+        return {kind: own for kind, own in self._findings.items() if temperature or kind != TEMPERATURE_AT_BOUND}
+
+    @cached_property
+    def _findings(self) -> Findings:
+        return findings_of_runs(self.finished)
+
+    def columns(self, *, temperature: bool = False) -> dict[str, object]:
+        """Return the row's columns of a table."""
+        unhealthy = findings_text(self.findings(temperature=temperature), len(self.seeds))
+        return {"method": self.method, "variant": self.variant, "temperature": temperature, "unhealthy": unhealthy}
+
     def label(self, *, temperature: bool = False) -> str:
         """Return the printed name, with the states of its runs unless all are done."""
         name = row_label(self.method, self.variant, temperature)
@@ -67,16 +95,27 @@ class AnswerCell:
     evaluation: str
     """Data set whose questions are answered; the training set's own, unless it is named otherwise."""
     rows: tuple[MethodRuns, ...]
+    sources: SourceTexts = field(default_factory=dict, compare=False)
 
     @property
     def columns(self) -> dict[str, str]:
-        """Return the cell's columns of a table."""
-        return {"model": self.model, "dataset": self.dataset, "evaluation": self.evaluation}
+        """Return the cell's columns of a table: names, and as what they are printed."""
+        names = {"model": self.model, "dataset": self.dataset, "evaluation": self.evaluation}
+        kinds = {"model": "model", "dataset": "dataset", "evaluation": "dataset"}
+        return names | {f"{column}_label": self.label(kinds[column], name) for column, name in names.items()}
+
+    def label(self, kind: str, name: str) -> str:
+        """Return as what the ``model`` or ``dataset`` called ``name`` is printed."""
+        text = self.sources.get((kind, name))
+        if text is not None:
+            return text.label
+        return name if kind == "model" else name.replace("_", " ")
 
     @property
     def heading(self) -> str:
         """Return the cell's printed name."""
-        return evaluation_heading(self.model, self.dataset, self.evaluation)
+        evaluation = "" if self.evaluation == self.dataset else self.label("dataset", self.evaluation)
+        return evaluation_heading(self.label("model", self.model), self.label("dataset", self.dataset), evaluation)
 
 
 def runs_by_trial(runs: Sequence[RunRecord]) -> tuple[tuple[RunRecord, ...], ...]:
@@ -115,8 +154,11 @@ def answer_cells(runs: Sequence[RunRecord]) -> list[AnswerCell]:
         cell = (settings["model"], settings["dataset"], settings.get("evaluation.dataset") or settings["dataset"])
         mode = _USUAL_MODE if settings["method"] in _ONE_MODE else str(settings.get("mode", _USUAL_MODE))
         cells.setdefault(cell, {}).setdefault((_method(settings), mode), []).append(run)
+    sources = {key: text for run in runs for key, text in run.sources.items()}
     return [
-        AnswerCell(*cell, tuple(row for (method, mode), own in methods.items() for row in _rows(method, mode, own)))
+        AnswerCell(
+            *cell, tuple(row for (method, mode), own in methods.items() for row in _rows(method, mode, own)), sources
+        )
         for cell, methods in cells.items()
     ]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesgrid.reporting.answer_curves import CurveGroup, curve_places, curve_rows, curve_sections, entry_curves
 from bayesgrid.reporting.answer_estimates import CellEstimates, cell_estimates
+from bayesgrid.reporting.answer_footnotes import AnswerFootnotes
 from bayesgrid.reporting.answer_rows import INTERVAL_NOTE, REPLICATES, answer_options, tidy_frame
 from bayesgrid.reporting.answer_runs import AnswerCell, answer_cells
 from bayesgrid.reporting.collect import RunRecord
@@ -38,6 +39,7 @@ def answer_by_training_size_table(runs: Sequence[RunRecord], options: Mapping[st
             tasks.setdefault((cell.model, _SIZE.sub("", cell.dataset)), []).append(cell)
     growing = {task: cells for task, cells in tasks.items() if len(cells) > 1}
     groups = []
+    footnotes = AnswerFootnotes()
     for (model, task), cells in (growing or tasks).items():
         estimates: dict[float, CellEstimates] = {}
         for place, cell in enumerate(cells):
@@ -49,10 +51,13 @@ def answer_by_training_size_table(runs: Sequence[RunRecord], options: Mapping[st
             )
             # Cells without a finished run have no size yet; they only lend the names of their methods.
             estimates[_labels_used(own) or -1.0 - place] = own
-        task_cell = AnswerCell(model, task, task, ())
+        task_cell = AnswerCell(model, task, task, (), cells[0].sources)
+        heading = footnotes.heading(task_cell, also=[cell.dataset for cell in cells])
         ordered = dict(sorted(estimates.items()))
-        curves = [curve for metric in chosen["metrics"] for curve in entry_curves(ordered, metric, task_cell)]
-        groups.append(CurveGroup(task_cell.heading, tuple(curves)))
+        curves = [
+            curve for metric in chosen["metrics"] for curve in entry_curves(ordered, metric, task_cell, footnotes)
+        ]
+        groups.append(CurveGroup(heading, tuple(curves)))
     shown = curve_places(groups)
     return Table(
         tidy_frame(curve_rows(groups, "labels"), labels="float64"),
@@ -64,6 +69,7 @@ def answer_by_training_size_table(runs: Sequence[RunRecord], options: Mapping[st
             INTERVAL_NOTE,
             *partial_notes(runs),
         ),
+        footnotes.texts,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from bayesgrid.errors import ConfigurationError, StateError
 from bayesgrid.grid.parameters import flatten
 from bayesgrid.metrics.checked_arrays import FloatArray
+from bayesgrid.reporting.source_texts import SourceTexts
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -67,16 +68,20 @@ class RunRecord:
     """``results/runs/<study>/<run>``."""
     experiments: tuple[str, ...] = ()
     state: str = "done"
-    """``done``, ``pending``, ``running``, ``failed:<kind>`` or ``excluded``."""
+    """``done``, ``pending``, ``running``, ``interrupted``, ``waiting``, ``failed:<kind>`` or ``excluded``."""
+    fits: tuple[Path, ...] = ()
+    """Published folders of the run it builds on, of what that one builds on, and so forth."""
+    sources: SourceTexts = field(default_factory=dict)
+    """What is printed of models and data sets; those that are not there are printed by their names."""
 
     def __post_init__(self) -> None:
-        known = {"done", "pending", "running", "excluded", "failed"}
+        known = {"done", "pending", "running", "interrupted", "waiting", "excluded", "failed"}
         if self.state.partition(":")[0] not in known:
             raise ConfigurationError(
                 "unknown state of a run",
                 where=self.run_id,
                 given=self.state,
-                allowed="done, pending, running, failed:<kind>, excluded",
+                allowed="done, pending, running, interrupted, waiting, failed:<kind>, excluded",
             )
 
     @property

@@ -71,12 +71,14 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table, *, label: str) -> str:
-    """Return ``table`` as LaTeX for the packages booktabs and, for long tables, longtable."""
+    """Return ``table`` as LaTeX for the packages booktabs and, for long tables, longtable; notes stand below it."""
     rows = sum(len(section.rows) for section in table.sections)
     count = len(table.columns)
     alignment = "".join(_alignment(table, column) for column in range(count))
     size = r"\scriptsize" if count > _WIDE_TABLE_COLUMNS else r"\footnotesize"
-    caption = rf"\caption{{{_latex_text(' '.join((table.caption + '.', *table.notes)))}}}\label{{tab:{label}}}"
+    caption = rf"\caption{{{_latex_text(table.caption)}.}}\label{{tab:{label}}}"
+    below = [*table.notes, *(f"[{number}] {text}" for number, text in enumerate(table.footnotes, start=1))]
+    notes = [rf"\par\smallskip{{\footnotesize\raggedright\noindent {_latex_text(text)}\par}}" for text in below]
     head = [r"\toprule", " & ".join(rf"\textbf{{{_latex_text(name)}}}" for name in table.columns) + r" \\"]
     body: list[str] = []
     for section in table.sections:
@@ -97,6 +99,7 @@ def latex(table: Table, *, label: str) -> str:
             r"\endfoot",
             *body,
             r"\end{longtable}",
+            *notes,
             "}",
         ]
     else:
@@ -111,11 +114,9 @@ def latex(table: Table, *, label: str) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            *notes,
             r"\end{table*}",
         ]
-    if table.footnotes:
-        footnotes = " ".join(f"[{number}] {text}" for number, text in enumerate(table.footnotes, start=1))
-        lines += ["", rf"{{\footnotesize\noindent {_latex_text(footnotes)}\par}}"]
     return "% Needs \\usepackage{booktabs,longtable}.\n" + "\n".join(lines) + "\n"
 
 

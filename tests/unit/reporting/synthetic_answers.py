@@ -103,6 +103,21 @@ def make_answers(
     return record
 
 
+def make_fit(root: Path, name: str, **flags: dict[int, float]) -> Path:
+    """Write the metrics of a fit, each a value by seed on the split ``train``, and return its published folder."""
+    folder = root / "runs" / "bayesian_lora_fit" / name
+    folder.mkdir(parents=True)
+    rows = [
+        {"seed": seed, "split": "train", "metric": metric, "value": value}
+        for metric, values in flags.items()
+        for seed, value in values.items()
+    ]
+    # What the same flag would say of another split is no finding.
+    rows.append({"seed": 0, "split": "validation", "metric": "collapsed", "value": 1.0})
+    pd.DataFrame(rows).to_parquet(folder / "metrics.parquet", index=False)
+    return folder
+
+
 def make_rounds(root: Path, *, method="blob", acquisition="random", seeds=range(3), rounds=6, dataset="srqa", gain=0.0):
     """Write a run of active learning and return its record; accuracy rises by ``gain`` a round above the usual."""
     spec = {

@@ -302,6 +302,20 @@ def test_a_method_is_efficient_unless_another_is_as_good_and_as_cheap(answers, t
     assert answers.entry(table, method="blob", metric="seconds_per_example")["estimate"] == pytest.approx(0.3)
 
 
+def test_costs_that_an_earlier_evaluation_did_not_measure_are_left_open(answers, tmp_path):
+    measured = {"seconds_per_example": 0.1, "seconds_per_example_p95": 0.25, "prediction_memory_mb": 120.0}
+    runs = [
+        certain(answers, tmp_path, [[0.6] * 4] * 2, method=method, draws=1, metrics=metrics)
+        for method, metrics in (("mle", {"seconds_per_example": 0.1}), ("map", measured))
+    ]
+    table = build_table("answer_cost", runs, FAST)
+    shown = {row[0].text: dict(zip(table.columns, row, strict=True)) for row in table.sections[0].rows}
+    assert shown["MLE"]["Memory of answering (MB)"].text == "—"
+    assert shown["MAP"]["Memory of answering (MB)"].text == "120"
+    assert answers.entry(table, method="map", metric="seconds_per_example_p95")["estimate"] == pytest.approx(0.25)
+    assert any("high-water mark of the whole process" in note for note in table.notes)
+
+
 def test_settings_are_named_by_what_differs_from_the_correct_ones_and_compared_with_them(answers, tmp_path):
     levels = [
         (0.8, {}, "correct"),
@@ -456,7 +470,7 @@ def test_trials_of_a_seed_are_averaged_and_are_no_further_seeds(answers, tmp_pat
     assert row["estimate"] == pytest.approx(-np.log([0.9, 0.8, 0.5, 0.4]).mean())
     by_seed = -np.log([[0.9, 0.5], [0.8, 0.4]]).mean(axis=1)
     bounds = stats.ttest_1samp(by_seed, 0).confidence_interval(0.95)
-    assert row["lower"] == pytest.approx(bounds.low, rel=0.15), "of two seeds, not of four"
+    assert row["upper"] == pytest.approx(bounds.high, rel=0.15), "of two seeds, not of four"
     assert answers.entry(table, metric="seconds_per_example")["estimate"] == pytest.approx(1.5)
 
 
@@ -509,6 +523,7 @@ def test_the_same_runs_give_the_same_numbers(three):
         ("answer_metrics", {"metrics": "nll"}, "list of names"),
         ("answer_metrics", {"replicates": 5}, "too few resamples"),
         ("answer_cost", {"cost": "euros"}, "no such metric"),
+        ("answer_cost", {"cost": "tokens_per_second"}, "no such metric"),
         ("answer_draws", {"replicates": 500}, "unknown option"),
     ],
 )
