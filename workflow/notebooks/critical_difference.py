@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [agent_ranks]
 #   jupytext:
 #     text_representation:
 #       extension: .py

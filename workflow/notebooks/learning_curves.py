@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [learning_curves]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [mode_comparison]
 #   jupytext:
 #     text_representation:
 #       extension: .py

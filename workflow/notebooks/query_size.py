@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [query_size]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [score_diagnostics]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [training_ablation]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -1,5 +1,7 @@
 # ---
 # jupyter:
+#   bayesgrid:
+#     tables: [win_probability]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -11,20 +11,19 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean, nearest_name
-from bayesgrid.grid.parameters import Parameters, flatten, leaf_keys, nest, validate_parameters
+from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean
+from bayesgrid.grid.parameter_keys import checked_keys
+from bayesgrid.grid.parameters import Parameters, flatten, leaf_keys, located, nest, validate_parameters
 from bayesgrid.grid.registry import study_names, study_specification
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import RunSpec, parse_seeds, seed_blocks
+from bayesgrid.grid.used_in import UsedIn
 from bayesgrid.grid.yaml_files import read_yaml
 
 __all__ = [
     "Experiment",
-    "FigureDefinition",
     "Override",
     "Preset",
-    "TableDefinition",
-    "UsedIn",
     "expand",
     "experiment_paths",
     "experiments_naming",
@@ -39,56 +38,6 @@ class Override(Parameters):
     """Keys and the value, or list of values, that a cell must have."""
     set: dict[str, Any]
     """Values given to such cells."""
-
-
-class TableDefinition(Parameters):
-    """A table that the runs of the experiments naming it are aggregated into."""
-
-    kind: Literal[
-        "agent_ranks",
-        "answer_ablation",
-        "answer_by_training_size",
-        "answer_cost",
-        "answer_differences",
-        "answer_draws",
-        "answer_learning_curves",
-        "answer_metrics",
-        "answer_noise",
-        "answer_out_of_distribution",
-        "answer_reliability",
-        "answer_risk_coverage",
-        "hyperparameters",
-        "labels_to_target",
-        "learning_curve_summary",
-        "learning_curves",
-        "mode_comparison",
-        "query_size",
-        "run_overview",
-        "score_diagnostics",
-        "training_ablation",
-        "win_probability",
-    ]
-    """What the table shows; the kinds are those of ``bayesgrid.reporting.tables``."""
-    options: dict[str, Any] = {}
-    """Options of the kind, such as the agent that differences are taken to."""
-
-
-class FigureDefinition(Parameters):
-    """A figure drawn from one table by a notebook."""
-
-    notebook: str
-    """Stem of a file in ``workflow/notebooks``."""
-    table: str
-    """Name of the table it draws."""
-    title: str = ""
-    """Printed above the figure."""
-
-
-class UsedIn(Parameters):
-    """The tables and figures an experiment feeds."""
-
-    tables: dict[str, TableDefinition] = {}
-    figures: dict[str, FigureDefinition] = {}
 
 
 class Preset(Parameters):
@@ -202,9 +151,9 @@ def expand(experiment: Experiment, *, path: Path, config: Path, catalog: Dataset
     presets = [_load_preset(config, name, experiment.study, where) for name in experiment.presets]
     base: dict[str, Any] = {}
     for preset, preset_path in presets:
-        base.update(_checked(preset.set, known, f"{preset_path}, key 'set'"))
-    own = _checked(experiment.set, known, f"{where}, key 'set'")
-    axes = _checked(experiment.grid, known, f"{where}, key 'grid'")
+        base.update(checked_keys(preset.set, known, f"{preset_path}, key 'set'"))
+    own = checked_keys(experiment.set, known, f"{where}, key 'set'")
+    axes = checked_keys(experiment.grid, known, f"{where}, key 'grid'")
     for key, values in axes.items():
         if not values:
             raise ConfigurationError(f"the grid axis {key!r} is empty", where=where, allowed="at least one value")
@@ -213,17 +162,20 @@ def expand(experiment: Experiment, *, path: Path, config: Path, catalog: Dataset
 
     preset_overrides = [
         (
-            _checked(override.when, known, f"{p}, key 'overrides'"),
-            _checked(override.set, known, f"{p}, key 'overrides'"),
+            checked_keys(override.when, known, f"{p}, key 'overrides'"),
+            checked_keys(override.set, known, f"{p}, key 'overrides'"),
         )
         for preset, p in presets
         for override in preset.overrides
     ]
     own_overrides = [
-        (_checked(o.when, known, f"{where}, key 'overrides'"), _checked(o.set, known, f"{where}, key 'overrides'"))
+        (
+            checked_keys(o.when, known, f"{where}, key 'overrides'"),
+            checked_keys(o.set, known, f"{where}, key 'overrides'"),
+        )
         for o in experiment.overrides
     ]
-    excludes = [_checked(entry, known, f"{where}, key 'exclude'") for entry in experiment.exclude]
+    excludes = [checked_keys(entry, known, f"{where}, key 'exclude'") for entry in experiment.exclude]
 
     defaults = _default_values(specification)
     used_excludes: set[int] = set()
@@ -249,9 +201,7 @@ def expand(experiment: Experiment, *, path: Path, config: Path, catalog: Dataset
             try:
                 spec.check(catalog)
             except ConfigurationError as error:
-                raise ConfigurationError(
-                    error.what, where=at, given=error.given, allowed=error.allowed, remedy=error.remedy
-                ) from None
+                raise located(error, at) from None
             specs.append(spec)
     _all_used(experiment.exclude, used_excludes, f"{where}, key 'exclude'")
     _all_used([override.when for override in experiment.overrides], used_overrides, f"{where}, key 'overrides'")
@@ -277,23 +227,6 @@ def _load_preset(config: Path, name: str, study: str, where: str) -> tuple[Prese
             "the preset belongs to another study", where=str(path), given=preset.study, allowed=study
         )
     return preset, path
-
-
-def _checked(values: Mapping[str, Any], known: Sequence[str], where: str) -> dict[str, Any]:
-    flat = flatten(values)
-    for key in flat:
-        if key == "seeds":
-            raise ConfigurationError("seeds are named by the experiment's own key 'seeds'", where=where)
-        if key not in known:
-            suggestion = nearest_name(key, known) or nearest_name(key, [k.rpartition(".")[2] for k in known])
-            full = next((k for k in known if suggestion and k.rpartition(".")[2] == suggestion), suggestion)
-            raise ConfigurationError(
-                f"unknown key {key!r}",
-                where=where,
-                allowed=", ".join(known),
-                remedy=f"did you mean {full!r}?" if full else None,
-            )
-    return flat
 
 
 def _default_values(specification: type[RunSpec]) -> dict[str, Any]:

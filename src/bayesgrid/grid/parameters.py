@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_origin
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bayesgrid.errors import ConfigurationError, did_you_mean, nearest_name
 
-__all__ = ["Parameters", "flatten", "leaf_keys", "nest", "validate_parameters"]
+__all__ = ["Parameters", "flatten", "leaf_keys", "located", "nest", "unknown", "validate_parameters"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +36,18 @@ def validate_parameters(model: type[Model], values: object, *, where: str) -> Mo
         raise ConfigurationError(f"not plain data: {error}", where=where) from None
     except ValidationError as error:
         raise _configuration_error(model, error, where) from None
+
+
+def located(error: ConfigurationError, place: str) -> ConfigurationError:
+    """Return ``error`` as one found at ``place``, with the place that it names itself, such as a file, in brackets."""
+    where = f"{place} ({error.where})" if error.where else place
+    return ConfigurationError(error.what, where=where, given=error.given, allowed=error.allowed, remedy=error.remedy)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return ``unknown <what> '<name>'``, and right behind it the known name that is nearest, if one comes close."""
+    question = did_you_mean(name, known)
+    return f"unknown {what} {name!r} ({question})" if question else f"unknown {what} {name!r}"
 
 
 def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -81,12 +93,12 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
     more = f" ({further} further faults)" if further else ""
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, fault["loc"][:-1])
-        suggestion = nearest_name(str(fault["loc"][-1]), known)
+        group, separator, last = key.rpartition(".")
+        nearest = nearest_name(last, known)
         return ConfigurationError(
-            f"unknown key {key!r}{more}",
+            f"unknown key {key!r}" + (f" (did you mean {group + separator + nearest!r}?)" if nearest else "") + more,
             where=where,
             allowed=", ".join(known),
-            remedy=f"did you mean {suggestion!r}?" if suggestion else None,
         )
     if fault["type"] == "missing":
         return ConfigurationError(f"the key {key!r} is missing{more}", where=where)

@@ -9,23 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from bayesgrid.errors import ConfigurationError, did_you_mean
-from bayesgrid.grid.experiments import FigureDefinition, TableDefinition, expand, load_experiment
+from bayesgrid.grid.experiments import expand, load_experiment
+from bayesgrid.grid.figure_notebooks import check_drawn_kind
 from bayesgrid.grid.identity import canonical_json, identity_record, run_id
 from bayesgrid.grid.model_sources import ModelCatalog, load_model_catalog
+from bayesgrid.grid.parameters import located
+from bayesgrid.grid.prepared_models import PreparedModels
 from bayesgrid.grid.sources import DatasetCatalog, load_dataset_catalog
-from bayesgrid.grid.specification import RunSpec
+from bayesgrid.grid.specification import Resources, RunSpec
+from bayesgrid.grid.table_options import check_table
+from bayesgrid.grid.used_in import FigureDefinition, TableDefinition
 
-__all__ = ["Plan", "PlannedFigure", "PlannedRun", "PlannedTable", "make_plan", "plan_run", "require_notebook"]
+__all__ = ["Plan", "PlannedFigure", "PlannedRun", "PlannedTable", "make_plan", "plan_run"]
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: its id, its specification, the versions that went into the id, and who asks for it."""
+    """One run: its id, its specification, the versions that went into the id, what it takes, and who asks for it."""
 
     run_id: str
     spec: RunSpec
     data_versions: Mapping[str, str]
     needs: Mapping[str, str]
+    resources: Resources
     experiments: tuple[str, ...] = ()
     model_revision: str | None = None
 
@@ -56,6 +62,10 @@ class PlannedTable:
     definition: TableDefinition
     runs: tuple[str, ...]
     experiments: tuple[str, ...]
+
+    def place(self) -> str:
+        """Return the experiments that feed the table, for messages."""
+        return f"experiment {' and '.join(repr(user) for user in self.experiments)}"
 
 
 @dataclass(frozen=True)
@@ -110,54 +120,79 @@ class Plan:
         return fitting[0]
 
 
-def plan_run(spec: RunSpec, catalog: DatasetCatalog, models: ModelCatalog | None = None) -> dict[str, PlannedRun]:
+def plan_run(
+    spec: RunSpec,
+    catalog: DatasetCatalog,
+    models: ModelCatalog | None = None,
+    prepared: PreparedModels | None = None,
+) -> dict[str, PlannedRun]:
     """Return ``spec`` as a planned run, preceded by the runs it needs, by id.
 
+    Args:
+        spec: the run.
+        catalog: all data sets.
+        models: all base models, if there is such a catalogue.
+        prepared: the base models that are there already, whose structure is then checked too.
+
     Raises:
-        ConfigurationError: if the base model it names is unknown, or there is no catalog of models.
+        ConfigurationError: if the base model it names is unknown or does not suit it, or there is no catalog of models.
     """
     planned: dict[str, PlannedRun] = {}
     needs: dict[str, str] = {}
     for role, needed in spec.needs().items():
-        below = plan_run(needed, catalog, models)
+        below = plan_run(needed, catalog, models, prepared)
         planned.update(below)
         needs[role] = list(below)[-1]
     data_versions = {name: catalog.entry(name).data_version() for name in spec.dataset_names()}
-    revision = _model_revision(spec, models)
+    revision = _model_revision(spec, catalog, models, prepared)
     record = identity_record(spec, data_versions=data_versions, model_revision=revision, needs=needs)
     identity = run_id(spec.slug(), record)
-    planned[identity] = PlannedRun(identity, spec, data_versions, needs, model_revision=revision)
+    resources = spec.resources(catalog, models)
+    planned[identity] = PlannedRun(identity, spec, data_versions, needs, resources, model_revision=revision)
     return planned
 
 
-def _model_revision(spec: RunSpec, models: ModelCatalog | None) -> str | None:
+def _model_revision(
+    spec: RunSpec, catalog: DatasetCatalog, models: ModelCatalog | None, prepared: PreparedModels | None
+) -> str | None:
     name = spec.model_name()
     if name is None:
         return None
     if models is None:
         raise ConfigurationError("a study loads a base model, but there is no config/models.yaml", given=name)
-    return models.entry(name).revision()
+    entry = models.entry(name)
+    spec.check_model(entry)
+    revision = entry.revision()
+    spec.check_inputs(catalog, entry, prepared.structure(name, revision) if prepared is not None else None)
+    return revision
 
 
-def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | None = None) -> Plan:
+def make_plan(
+    config: Path, experiments: Sequence[str], *, notebooks: Path | None = None, models_root: Path | None = None
+) -> Plan:
     """Expand ``experiments``, files under the folder ``config``, to the runs, tables and figures they ask for.
 
     Args:
         config: the folder of configuration files.
         experiments: names of experiment files.
         notebooks: folder that must hold the notebook of every figure; not looked at by default.
+        models_root: folder of prepared base models; runs are held against the structure of those that are there.
 
     Raises:
         ConfigurationError: at the first fault, naming file, experiment, key, value and what is allowed.
     """
     catalog = load_dataset_catalog(config / "datasets.yaml")
     models = load_model_catalog(config / "models.yaml") if (config / "models.yaml").is_file() else None
+    prepared = PreparedModels(models_root) if models_root is not None else None
     plan = Plan()
     for name in dict.fromkeys(experiments):
         experiment, path = load_experiment(config, name)
         ids: list[str] = []
         for spec in expand(experiment, path=path, config=config, catalog=catalog):
-            planned = plan_run(spec, catalog, models)
+            try:
+                planned = plan_run(spec, catalog, models, prepared)
+            except ConfigurationError as error:
+                raise located(error, f"{path}, experiment {name!r}, run {spec.slug()}") from None
             ids.append(list(planned)[-1])
             for identity, run in planned.items():
                 known = plan.runs.get(identity, run)
@@ -169,9 +204,10 @@ def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | Non
             _add_table(plan, table, definition, ids, name, path)
         for figure_name, drawn in experiment.used_in.figures.items():
             _add_figure(plan, figure_name, drawn, path)
+    for planned_table in plan.tables.values():
+        feeding = [plan.runs[identity].spec for identity in planned_table.runs]
+        check_table(planned_table.name, planned_table.definition, feeding, planned_table.place())
     for figure in plan.figures.values():
-        if notebooks is not None:
-            require_notebook(figure, notebooks)
         if figure.definition.table not in plan.tables:
             raise ConfigurationError(
                 f"figure {figure.name!r} draws a table that no chosen experiment feeds",
@@ -179,27 +215,10 @@ def make_plan(config: Path, experiments: Sequence[str], *, notebooks: Path | Non
                 allowed=", ".join(plan.tables) or "(no table)",
                 remedy=did_you_mean(figure.definition.table, plan.tables),
             )
+        if notebooks is not None:
+            source = plan.tables[figure.definition.table]
+            check_drawn_kind(figure.name, figure.definition, source.definition.kind, notebooks, source.place())
     return plan
-
-
-def require_notebook(figure: PlannedFigure, notebooks: Path) -> Path:
-    """Return the notebook of ``figure``, a file of the folder ``notebooks``.
-
-    Raises:
-        ConfigurationError: if there is none, naming the nearest.
-    """
-    name = figure.definition.notebook
-    path = notebooks / f"{name}.py"
-    if not path.is_file():
-        known = sorted(file.stem for file in notebooks.glob("*.py"))
-        raise ConfigurationError(
-            f"figure {figure.name!r}: unknown notebook",
-            where=str(notebooks),
-            given=name,
-            allowed=", ".join(known),
-            remedy=did_you_mean(name, known),
-        )
-    return path
 
 
 def _add_table(plan: Plan, name: str, definition: TableDefinition, ids: Sequence[str], user: str, path: Path) -> None:

@@ -6,7 +6,10 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field
 
+from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.model_sources import ModelCatalog, ModelEntry
 from bayesgrid.grid.parameters import Parameters, validate_parameters
+from bayesgrid.grid.prepared_models import ModelStructure
 from bayesgrid.grid.sources import DatasetCatalog
 
 __all__ = ["Resources", "RunSpec", "SeedBlock", "parse_seeds", "seed_blocks", "seed_slug"]
@@ -23,6 +26,18 @@ class Resources(Parameters):
     """Number of GPUs."""
     threads: int = Field(default=1, gt=0)
     """CPU threads."""
+
+    def for_processes(self, processes: int) -> "Resources":
+        """Return what that many processes ask for, each with a GPU, threads and memory of its own; the time is one's.
+
+        Dividing a base saves memory of the GPUs and no time.
+        """
+        return Resources(
+            mem_mb=self.mem_mb * processes,
+            runtime=self.runtime,
+            gpu=self.gpu * processes,
+            threads=self.threads * processes,
+        )
 
 
 _SEED_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -108,14 +123,38 @@ class RunSpec(Parameters):
         """Return the runs whose results this run builds on, by role (an MLE adapter, say)."""
         return {}
 
-    def resources(self) -> Resources:
-        """Return what the first attempt asks of a scheduler."""
+    def resources(self, datasets: DatasetCatalog | None = None, models: ModelCatalog | None = None) -> Resources:
+        """Return what the first attempt asks of a scheduler.
+
+        Args:
+            datasets: the catalogue of data sets, which a plan always gives.
+            models: the catalogue of base models, if there is one.
+        """
         return Resources(mem_mb=2000, runtime=30)
 
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError when the parameters cannot work on the data sets they name."""
         for name in self.dataset_names():
             catalog.entry(name)
+
+    def check_model(self, entry: ModelEntry) -> None:
+        """Raise ConfigurationError when the run cannot use its base model; a study that can use an encoder says so."""
+        if entry.architecture == "encoder":
+            raise ConfigurationError(
+                f"{entry.label} is an encoder, and the study {self.study!r} needs a model that writes",
+                where="key 'model'",
+                given=self.model_name(),
+                allowed="a model of config/models.yaml with 'architecture: causal', which is the default",
+            )
+
+    def check_inputs(self, datasets: DatasetCatalog, entry: ModelEntry, structure: ModelStructure | None) -> None:
+        """Raise ConfigurationError when the run's base model, its data sets and its parameters do not go together.
+
+        Args:
+            datasets: the catalogue of data sets.
+            entry: the base model, which :meth:`check_model` has passed.
+            structure: what the prepared model's configuration says; None before it is prepared.
+        """
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any], *, where: str) -> Self:

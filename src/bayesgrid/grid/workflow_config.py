@@ -3,13 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import Parameters, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
 
-__all__ = ["Tracking", "WorkflowConfig", "find_project", "load_workflow_config"]
+__all__ = ["Sharding", "Tracking", "WorkflowConfig", "find_project", "load_workflow_config"]
 
 
 class Tracking(Parameters):
@@ -19,6 +21,19 @@ class Tracking(Parameters):
     """Whether finished runs are fed to Weights & Biases."""
     project: str = "bayesgrid"
     """Its project name."""
+
+
+class Sharding(Parameters):
+    """Base models that do not fit one card, and over how many processes each is divided."""
+
+    processes: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Processes of a run, one per card, by model; one for models that are not named."""
+    configuration: str = "config/deepspeed/zero3.json"
+    """DeepSpeed's configuration, for stage 3."""
+
+    def processes_of(self, model: str | None) -> int:
+        """Return the number of processes of a run with base model ``model``."""
+        return 1 if model is None else self.processes.get(model, 1)
 
 
 class WorkflowConfig(Parameters):
@@ -33,6 +48,8 @@ class WorkflowConfig(Parameters):
     user_files: dict[str, str] = {}
     """Own copies of data files, by data set name."""
     tracking: Tracking = Tracking()
+    sharding: Sharding = Sharding()
+    """Never part of a run's identity: results are those of one process but for float rounding."""
 
     def state_path(self, project: Path) -> Path:
         """Return the state root; ``BAYESGRID_STATE_ROOT`` wins, a relative one is taken from the project folder."""

@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from bayesgrid.errors import ConfigurationError
 
-__all__ = ["read_yaml"]
+__all__ = ["parse_yaml", "read_yaml"]
 
 
 def read_yaml(path: Path) -> Any:
@@ -23,6 +23,15 @@ def read_yaml(path: Path) -> Any:
         raise ConfigurationError("the file does not exist", where=str(path)) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError("the file is not UTF-8 text", where=str(path), given=str(error)) from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """Return the content of the YAML ``text``, which comes from ``path``.
+
+    Raises:
+        ConfigurationError: if it is not valid YAML, or repeats a key.
+    """
     reader = YAML(typ="safe", pure=True)
     try:
         return reader.load(text)

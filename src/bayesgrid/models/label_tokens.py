@@ -1,11 +1,12 @@
 """The one token by which a model answers with a label, found in the real context of the prompt."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bayesgrid.errors import DataError
 
-__all__ = ["label_token_ids"]
+__all__ = ["label_token_ids", "labels_of_several_tokens"]
 
 
 def label_token_ids(tokenizer: Any, prompts: Sequence[str], labels: Sequence[str], *, where: str) -> tuple[int, ...]:
@@ -45,6 +46,25 @@ def label_token_ids(tokenizer: Any, prompts: Sequence[str], labels: Sequence[str
                 remedy="end all prompts alike",
             )
     return found
+
+
+def labels_of_several_tokens(folder: Path, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return those of ``labels`` that are no single token of the model in ``folder``, with a leading space or without.
+
+    A label that is none of these can still fail in the context of a prompt, which :func:`label_token_ids` looks at.
+    Nothing is returned where the folder has no ``tokenizer.json``.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return ()
+    tokenizer = Tokenizer.from_file(str(file))
+    return tuple(
+        label
+        for label in labels
+        if all(len(tokenizer.encode(piece, add_special_tokens=False).ids) > 1 for piece in (label, f" {label}"))
+    )
 
 
 def _ids_after(tokenizer: Any, prompt: str, labels: Sequence[str], where: str) -> list[int]:

@@ -143,6 +143,26 @@ def test_each_fault_is_named_before_any_job(config, change, fragments):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("key", "nearest", "allowed", "left_out"),
+    [
+        ("training.learning_rat", "training.learning_rate", "training.weight_decay", "labels.budget"),
+        ("learning_rate", "training.learning_rate", "training.weight_decay", "labels.budget"),
+        ("training.zzzzzzzz", None, "training.weight_decay", "labels.budget"),
+        ("agemt", "agent", "training.*", "training.weight_decay"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_first_and_then_its_own_group_alone(config, key, nearest, allowed, left_out):
+    with pytest.raises(ConfigurationError) as caught:
+        specs(config, BASE.replace("labels.budget: 100", f"labels.budget: 100, {key}: 1"))
+    message = str(caught.value)
+    question = f" (did you mean {nearest!r}?)" if nearest else ""
+    assert f"unknown key {key!r}{question}; allowed: " in message
+    keys = message.partition("allowed: ")[2].split(", ")
+    assert allowed in keys
+    assert left_out not in keys
+
+
 def test_an_unknown_experiment_gets_a_suggestion(config):
     specs(config, BASE, name="balsa_laptop")
     with pytest.raises(ConfigurationError, match="did you mean 'balsa_laptop'"):

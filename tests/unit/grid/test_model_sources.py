@@ -19,6 +19,13 @@ WHEEL = f"""    - kind: wheel
       member: tinypack/tiny.gguf
       sha256: {SHA}
 """
+FOLDER = f"""    - kind: wheel_folder
+      package: tinypack
+      version: 1.0.0
+      files:
+        config.json: {SHA}
+        model.safetensors: {SHA}
+"""
 HEAD = """
 tiny:
   label: tiny
@@ -91,6 +98,22 @@ def test_revision_of_a_wheel_is_that_of_its_member(load):
     assert load(text.replace(SHA, "ba" * 32)).revision() != load(text).revision()
 
 
+def test_revision_of_a_folder_in_a_wheel_is_that_of_all_its_files(load):
+    text = f"{HEAD}  sources:\n{FOLDER}"
+    moved = text.replace("1.0.0", "1.0.1") + "      folder: tinypack/model\n"
+    assert load(moved).revision() == load(text).revision()
+    for file in ("config.json", "model.safetensors"):
+        changed = text.replace(f"{file}: {SHA}", f"{file}: {'ba' * 32}")
+        assert load(changed).revision() != load(text).revision()
+
+
+def test_model_is_causal_unless_its_entry_says_that_it_is_an_encoder(load):
+    assert load(ENTRY).architecture == "causal"
+    encoder = ENTRY.replace("chat: true", "chat: false\n  architecture: encoder")
+    assert load(encoder).architecture == "encoder"
+    assert load(encoder).revision() == load(ENTRY).revision()
+
+
 def test_declared_weights_make_entries_with_other_sources_the_same_model(load):
     declared = f"{HEAD}  weights: {SHA}\n  sources:\n"
     assert len({load(declared + sources).revision() for sources in (PATH, WHEEL, HUB, PATH + WHEEL + HUB)}) == 1
@@ -135,6 +158,9 @@ def test_hub_source_without_a_revision_is_listed_but_refused_with_the_key_to_fil
         ("repo: nobody/tiny", "repo: tiny", ["repo"]),
         ("tiny:\n  label", "Tiny Model:\n  label", ["not a name for a model"]),
         (ENTRY, "[]", ["not a catalog"]),
+        ("chat: true", "chat: true\n  architecture: encoder", ["an encoder has 'chat: false'"]),
+        ("modality: text", "modality: text\n  architecture: encodr", ["architecture", "did you mean 'encoder'"]),
+        (HUB, FOLDER.replace("config.json", "../config.json"), ["files"]),
         (WHEEL, WHEEL.replace("tiny.gguf", "tiny.bin"), ["member"]),
     ],
 )

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from bayesgrid.grid.experiments import experiment_paths
-from bayesgrid.grid.schema import experiment_schema, schema_files
+from bayesgrid.grid.schema import dataset_catalog_schema, experiment_schema, schema_files
 from bayesgrid.grid.yaml_files import read_yaml
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -39,3 +39,12 @@ def test_the_schema_refuses_what_the_planner_refuses(change):
     content = {"study": "regression", "title": "t", "seeds": "0-3", **change}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(experiment_schema("regression")).validate(content)
+
+
+def test_the_catalog_fits_its_schema_which_refuses_other_kinds_and_keys():
+    validator = jsonschema.Draft202012Validator(dataset_catalog_schema())
+    catalog = read_yaml(CONFIG / "datasets.yaml")
+    validator.validate(catalog)
+    assert (CONFIG / "datasets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/datasets.json\n")
+    for change in ({"kind": "preferences"}, {"paris": 3}, {"pairs": 0}, {"known_faults": {"ugly": 1}}):
+        assert not validator.is_valid({"llmbar": {**catalog["llmbar"], **change}}), change

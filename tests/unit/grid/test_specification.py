@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.specification import parse_seeds, seed_blocks, seed_slug
+from bayesgrid.grid.specification import Resources, parse_seeds, seed_blocks, seed_slug
+from bayesgrid.grid.workflow_config import load_workflow_config
 from bayesgrid.studies.regression.spec import RegressionSpec
 
 
@@ -60,10 +61,25 @@ def test_a_wrong_value_is_named_with_its_key(parameters, key):
 
 def test_an_unknown_key_gets_a_suggestion():
     parameters = {"dataset": "diamonds", "agent": "random", "seeds": [0], "training": {"learning_rat": 1e-3}}
-    with pytest.raises(ConfigurationError, match="did you mean 'learning_rate'"):
+    with pytest.raises(
+        ConfigurationError, match=r"key 'training.learning_rat' \(did you mean 'training.learning_rate'"
+    ):
         RegressionSpec.from_parameters(parameters, where="x")
 
 
 def test_an_unknown_agent_gets_a_suggestion():
     with pytest.raises(ConfigurationError, match="did you mean 'balsa_kl_pairs'"):
         RegressionSpec.from_parameters({"dataset": "diamonds", "agent": "balsa_kl_pair", "seeds": [0]}, where="x")
+
+
+def test_processes_that_share_out_a_base_multiply_all_but_the_time():
+    one = Resources(mem_mb=30_000, runtime=90, gpu=1, threads=4)
+    assert one.for_processes(1) == one
+    assert one.for_processes(3) == Resources(mem_mb=90_000, runtime=90, gpu=3, threads=12)
+
+
+def test_models_that_are_not_named_have_one_process():
+    settings = load_workflow_config({"experiments": [], "sharding": {"processes": {"large": 4}}})
+    assert [settings.sharding.processes_of(name) for name in ("large", "small", None)] == [4, 1, 1]
+    with pytest.raises(ConfigurationError, match=r"sharding\.processes"):
+        load_workflow_config({"experiments": [], "sharding": {"processes": {"large": 0}}})

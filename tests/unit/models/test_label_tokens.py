@@ -1,7 +1,7 @@
 import pytest
 
 from bayesgrid.errors import DataError
-from bayesgrid.models.label_tokens import label_token_ids
+from bayesgrid.models.label_tokens import label_token_ids, labels_of_several_tokens
 from bayesgrid.models.prompt_tokens import full_prompts
 
 LABELS = ("A", "B", "C", "D")
@@ -36,6 +36,12 @@ def test_label_token_is_what_the_tokenizer_reads_after_the_prompt(tokenizer, for
 def test_label_of_several_tokens_is_refused_with_its_tokens(tokenizer):
     with pytest.raises(DataError, match=r"tiny data.*tokens, not one.*' zebra'"):
         label_token_ids(tokenizer, full_prompts(tokenizer, TEXTS, "base"), ["A", "zebra"], where="tiny data")
+
+
+def test_labels_that_are_one_token_in_some_place_pass_before_there_is_a_prompt(tiny_model_folder, tmp_path):
+    folder = tiny_model_folder("llama")
+    assert labels_of_several_tokens(folder, [*LABELS, "zebra"]) == ("zebra",)
+    assert labels_of_several_tokens(tmp_path, ["zebra"]) == ()
 
 
 def test_digit_that_the_tokenizer_keeps_apart_from_its_space_is_refused_after_a_word_only():
