@@ -37,7 +37,7 @@ from bayesgrid.adapters.adapter_posterior import AdapterPosterior
 from bayesgrid.metrics.drawn_probabilities import drawn_log_probabilities
 from bayesgrid.metrics.temperature import fit_inverse_temperature
 from bayesgrid.store.manifest import peak_memory_mb
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, rows_at_once
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_jacobian import answer_jacobian
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.laplace.dual import fit_dual_laplace
@@ -218,7 +218,7 @@ def main() -> None:
         task = questions(arguments, base, max(arguments.anchors, arguments.examples), labels=2)
         binary, anchors = task.rows(np.arange(arguments.examples)), task.rows(np.arange(arguments.anchors))
         parameters = linear_parameters(base.decoder)
-        rate = matmul_rate(machine, base.decoder, rows_at_once(machine.device) * token_count(task) // len(task))
+        rate = matmul_rate(machine, base.decoder, tokens_at_once(machine.device, gradients=True))
         record |= {"tokens_per_prompt": token_count(task) / len(task), "matmul_gflops": rate / 1e9}
         spec = specification("mle", [0], arguments.precision)
         adapted = adapt_model(base, spec.lora, task.label_tokens, slots=1, device=machine.device)

@@ -35,7 +35,7 @@ from bayesgrid.adapters.draws import draw_adapters
 from bayesgrid.adapters.low_rank import AdapterWeights
 from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.prompt_tokens import length_buckets
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, rows_at_once
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.prediction import predict
 
@@ -68,7 +68,8 @@ def main() -> None:
     parameters = linear_parameters(base.decoder)
     mean_tokens = token_count(task) // len(task)
     looped_rate = matmul_rate(machine, base.decoder, _LOOPED_ROWS * mean_tokens)
-    stacked_rows = max(1, rows_at_once(machine.device) // arguments.draws) * arguments.draws
+    questions_together = max(1, tokens_at_once(machine.device) // (arguments.draws * mean_tokens))
+    stacked_rows = questions_together * arguments.draws
     stacked_rate = matmul_rate(machine, base.decoder, min(stacked_rows, arguments.draws * len(task)) * mean_tokens)
     rate = max(looped_rate, stacked_rate)
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ def compute_job(
 ) -> bool:
     """Compute the run that ``job`` describes, publish it, and return whether anything was computed.
 
+    Where ``settings.sharding`` gives its base model several processes, this process becomes their launcher, which calls
+    the same command in each of them.
+
     Raises:
         ConfigurationError: if the job is not what a plan of this version writes.
         StateError: if a run it builds on is not finished.
@@ -55,10 +59,18 @@ def compute_job(
             model_revision=description.get("model_revision"),
             cache=state_root / "cache",
         )
+    work, shared_out = partial(_work, spec, inputs), False
+    processes = settings.sharding.processes_of(spec.model_name())
+    if processes > 1 and (_in_group() or not folders.finished.is_dir()):
+        if not _in_group():
+            _become_group(processes)
+        # States below the adapters are kept by nobody: one process must not wait for a file that another writes.
+        inputs = replace(inputs, cache=None, sharding=project / settings.sharding.configuration)
+        work, shared_out = partial(_work, spec, inputs), True
     with _progress_bar(console) as report_progress:
-        computed = execute_run(
-            partial(_work, spec, inputs),
-            folders,
+        execute = partial(
+            execute_run,
+            folders=folders,
             run_id=description["run"],
             job=description,
             rounds=spec.publishes_rounds,
@@ -66,6 +78,7 @@ def compute_job(
             wait_seconds=wait_seconds,
             report_progress=report_progress,
         )
+        computed = _executed_in_group(execute, work, description["run"], wait_seconds) if shared_out else execute(work)
     if computed and settings.tracking.wandb != "disabled":
         feed_wandb(
             folders.tracking,
@@ -75,6 +88,37 @@ def compute_job(
             mode=settings.tracking.wandb,
             directory=state_root / "wandb",
         )
+    return computed
+
+
+def _in_group() -> bool:
+    # The variable by which `torchrun` tells a process its place.
+    return "LOCAL_RANK" in os.environ
+
+
+def _become_group(processes: int) -> None:
+    from bayesgrid.models.process_group import launch_command
+
+    sys.stderr.flush()
+    command = launch_command(processes, sys.argv[1:])
+    os.execv(command[0], command)  # noqa: S606 (this command again, without a shell)
+
+
+def _executed_in_group(
+    execute: Callable[[Callable[[RunContext], RunResult]], bool],
+    work: Callable[[RunContext], RunResult],
+    run: str,
+    wait_seconds: float,
+) -> bool:
+    """Execute a run in the first process of a group, and follow it in the others."""
+    from bayesgrid.models.process_group import join_group
+
+    group = join_group(wait_seconds=wait_seconds)
+    if group.rank > 0:
+        group.follow(run, work)
+        return False
+    computed = execute(group.lead(work))
+    group.dismiss()
     return computed
 
 

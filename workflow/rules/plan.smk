@@ -15,16 +15,16 @@ PROJECT = Path(workflow.current_basedir).parents[1]
 
 try:
     SETTINGS = load_workflow_config(config)
+    DATA_ROOT = SETTINGS.state_path(Path("")) / "data"
+    MODEL_ROOT = SETTINGS.state_path(Path("")) / "models"
     PLAN = make_plan(
         PROJECT / "config",
         SETTINGS.experiments,
         notebooks=PROJECT / "workflow" / "notebooks",
+        models_root=MODEL_ROOT,
     )
 except BayesgridError as error:
     raise WorkflowError(f"configuration: {error}") from None
-
-DATA_ROOT = SETTINGS.state_path(Path("")) / "data"
-MODEL_ROOT = SETTINGS.state_path(Path("")) / "models"
 
 SETTINGS_JSON = canonical_json(SETTINGS.model_dump(mode="json"))
 
@@ -87,20 +87,27 @@ def needed_runs(wildcards):
     ]
 
 
+def requested(wildcards):
+    run = planned(wildcards)
+    return run.resources.for_processes(
+        SETTINGS.sharding.processes_of(run.spec.model_name())
+    )
+
+
 def run_memory(wildcards, attempt):
-    return planned(wildcards).spec.resources().mem_mb * 2 ** (attempt - 1)
+    return requested(wildcards).mem_mb * 2 ** (attempt - 1)
 
 
 def run_minutes(wildcards, attempt):
-    return planned(wildcards).spec.resources().runtime * 2 ** (attempt - 1)
+    return requested(wildcards).runtime * 2 ** (attempt - 1)
 
 
 def run_threads(wildcards):
-    return planned(wildcards).spec.resources().threads
+    return requested(wildcards).threads
 
 
 def run_gpus(wildcards):
-    return planned(wildcards).spec.resources().gpu
+    return requested(wildcards).gpu
 
 
 def run_attempt(wildcards, attempt):

@@ -48,6 +48,8 @@ class LanguageModel:
     precision: str
     processor: Any | None = None
     logit_cap: float | None = None
+    gathering: object | None = None
+    """What gathers the decoder's weights layer by layer while it computes, where they lie in parts."""
 
 
 def load_language_model(

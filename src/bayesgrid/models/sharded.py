@@ -1,15 +1,16 @@
 """A base that does not fit one card, its weights shared out over processes by DeepSpeed's ZeRO stage 3.
 
-The frozen base is stored in parts, one per process, and gathered layer by layer while it computes; the adapters, the
-only parameters with a gradient, are trained on all rows together (Rajbhandari et al., ZeRO, 2020). Start the processes
+The frozen base is stored in parts, one per process, and gathered layer by layer while it computes (Rajbhandari et al.,
+ZeRO, 2020). ``bayesgrid run`` does so for the models that ``sharding.processes`` names. Start processes of your own
 with ``torchrun``, one per card, and in each, in this order: :func:`join_processes`, :func:`loaded_in_parts` around
-``load_language_model``, the adapters, :class:`ShardedTraining`.
+``load_language_model``, :func:`gathered_while_computing`, the adapters.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,16 +19,24 @@ from torch import Tensor, nn
 
 from bayesgrid.errors import ConfigurationError, StateError
 
-__all__ = ["ShardedTraining", "join_processes", "loaded_in_parts", "sharding_configuration", "whole_tensor"]
+__all__ = [
+    "gathered_while_computing",
+    "join_processes",
+    "loaded_in_parts",
+    "sharding_configuration",
+    "whole_tensor",
+]
 
 _STAGE = 3
+_PATIENCE = timedelta(minutes=30)
 
 
-def join_processes(device_type: str) -> torch.device:
+def join_processes(device_type: str, *, patience: timedelta = _PATIENCE) -> torch.device:
     """Join the processes that ``torchrun`` started, and return the device of this one.
 
     Args:
         device_type: ``cuda`` or ``cpu``.
+        patience: how long a process waits for another before it gives up.
 
     Raises:
         ConfigurationError: if DeepSpeed is not installed, or the process was not started by ``torchrun``.
@@ -49,7 +58,7 @@ def join_processes(device_type: str) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # Before any model is built, since its parts depend on how many processes there are.
-    deepspeed.init_distributed(dist_backend="gloo" if device_type == "cpu" else "nccl", verbose=False)
+    deepspeed.init_distributed(dist_backend="gloo" if device_type == "cpu" else "nccl", verbose=False, timeout=patience)
     return device
 
 
@@ -120,46 +129,27 @@ def whole_tensor(parameter: Tensor) -> Tensor:
         return parameter.detach().clone()
 
 
-class ShardedTraining:
-    """A module whose trainable parameters are updated on the rows of all processes, and whose frozen ones lie in parts.
+def gathered_while_computing(decoder: nn.Module, configuration: Mapping[str, Any]) -> object:
+    """Let ``decoder``, loaded in parts, gather each layer's weights before it computes, forward or backward.
 
-    Each process calls it with its own rows, all processes with equally many; a loss that is a mean over rows then has
-    the gradient of the mean over all of them.
+    To be called before adapters are put on, whose parameters stay whole in every process. All processes must call the
+    decoder equally often, and a graph may be passed backward once.
 
     Args:
-        module: base and adapters; what it returns is up to the caller.
-        optimiser: over the trainable parameters of ``module``.
-        configuration: of :func:`sharding_configuration`.
+        decoder: frozen.
+        configuration: of :func:`sharding_configuration`, the one it was loaded with.
+
+    Returns:
+        What does the gathering; it ends when nobody holds it any more.
 
     Raises:
-        StateError: if nothing in the module is trainable.
+        StateError: if a parameter of the decoder is trainable.
     """
-
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, configuration: Mapping[str, Any]) -> None:
-        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if not trainable:
-            raise StateError("no parameter of the module is trainable", remedy="add adapters before sharing it out")
-        self._module = module
-        self._engine: Any = _deepspeed().initialize(
-            model=module, model_parameters=trainable, optimizer=optimiser, config=dict(configuration)
-        )[0]
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Return what the module returns for this process's rows."""
-        return self._engine(*arguments, **named)
-
-    def step(self, loss: Tensor) -> None:
-        """Add the gradient of ``loss``, and update the parameters once all accumulated passes are in."""
-        self._engine.backward(loss)
-        self._engine.step()
-
-    def trained(self) -> dict[str, Tensor]:
-        """Return whole copies of the trainable parameters by name, in main memory and float32, in every process."""
-        return {
-            name: whole_tensor(parameter).float().cpu()
-            for name, parameter in self._module.named_parameters()
-            if parameter.requires_grad
-        }
+    trainable = next((name for name, parameter in decoder.named_parameters() if parameter.requires_grad), None)
+    if trainable is not None:
+        raise StateError("a base in parts is frozen", given=trainable, remedy="put adapters on afterwards")
+    engine: object = _deepspeed().initialize(model=decoder, config=dict(configuration))[0]
+    return engine
 
 
 def _deepspeed() -> Any:

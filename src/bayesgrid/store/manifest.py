@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -11,6 +10,8 @@ from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from bayesgrid.store.process_memory import highest_resident_mb
 
 __all__ = ["code_version", "environment_record", "peak_memory_mb"]
 
@@ -50,8 +51,7 @@ def code_version() -> dict[str, Any]:
 
 def peak_memory_mb() -> float:
     """Return the largest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+    return round(highest_resident_mb(), 1)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

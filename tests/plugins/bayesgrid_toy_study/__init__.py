@@ -48,7 +48,7 @@ class ToySpec(RunSpec):
             return {}
         return {"base": ToySpec(method="base", seeds=self.seeds, walk=self.walk)}
 
-    def resources(self) -> Resources:
+    def resources(self, datasets: object = None, models: object = None) -> Resources:
         return Resources(mem_mb=500, runtime=5, gpu=self.gpus)
 
 

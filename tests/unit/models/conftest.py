@@ -163,6 +163,42 @@ def tiny_model_folder(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory):
+    """Folder of a tiny BERT with random weights, wide enough that attention is far from uniform."""
+    import transformers as t
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    folder = tmp_path_factory.mktemp("encoder")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special))
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    t.PreTrainedTokenizerFast(
+        tokenizer_object=core, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    ).save_pretrained(str(folder))
+    torch.manual_seed(3)
+    t.BertModel(
+        t.BertConfig(
+            vocab_size=120,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+            initializer_range=0.3,
+        )
+    ).save_pretrained(str(folder))
+    return folder
+
+
 @pytest.fixture
 def own_copy(tiny_model_folder, tmp_path):
     """A copy of a tiny model's folder that a test may damage."""

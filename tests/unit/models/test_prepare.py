@@ -1,9 +1,11 @@
 import hashlib
+import io
 import json
 import logging
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from bayesgrid.models.loading import load_language_model
 from bayesgrid.models.prepare import find_model, prepare_model
 
 COMMIT = "ab" * 20
+SHA = "ab" * 32
 PATH = {"kind": "path", "folder": "models/tiny"}
 HUB = {"kind": "hub", "repo": "nobody/tiny", "revision": COMMIT}
 
@@ -209,6 +212,71 @@ def test_damaged_mirror_is_warned_of_and_passed_over(mirror, wheel_source, tmp_p
         folder = prepare_model("tiny", entry(PATH, wheel_source), tmp_path / "models", mirror=mirror)
     assert folder.parent == tmp_path / "models"
     assert "model.safetensors" in caplog.text
+
+
+@pytest.fixture
+def folder_source(package_index, tiny_encoder_folder):
+    """The tiny encoder's files in a wheel, either as they are or in a zip file, and its entry of the catalog."""
+
+    def make(packed=True, **changes):
+        files = {path.name: path.read_bytes() for path in tiny_encoder_folder.iterdir()}
+        members = {f"tinypack/model/{name}": content for name, content in files.items()}
+        place = {"folder": "tinypack/model"}
+        if packed:
+            packing = io.BytesIO()
+            with zipfile.ZipFile(packing, "w") as archive:
+                for name, content in {**files, "1_Pooling/config.json": b"{}"}.items():
+                    archive.writestr(name, content)
+            members = {"tinypack/model.zip": packing.getvalue()}
+            digest = hashlib.sha256(packing.getvalue()).hexdigest()
+            place = {"archive": {"member": "tinypack/model.zip", "sha256": digest}}
+        wheel = package_index("tinypack", "1.0.0", members)
+        source = {
+            "kind": "wheel_folder",
+            "package": "tinypack",
+            "version": "1.0.0",
+            "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            **place,
+            **changes,
+        }
+        return entry(PATH, source, chat=False, architecture="encoder")
+
+    return make
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_folder_in_a_wheel_is_taken_as_it_is(folder_source, tiny_encoder_folder, tmp_path, packed):
+    model = folder_source(packed)
+    folder = prepare_model("tiny", model, tmp_path / "models")
+    assert folder == tmp_path / "models" / f"tiny-{model.revision()}"
+    record = json.loads((folder / "model.json").read_text())
+    assert (record["source"]["kind"], record["architecture"]) == ("wheel_folder", "encoder")
+    (folder / "model.json").unlink()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_encoder_folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"wheel_sha256": SHA}, "another file as tinypack==1.0.0"),
+        ({"archive": {"member": "tinypack/model.zip", "sha256": SHA}}, "not the file the catalog means"),
+        ({"archive": {"member": "tinypack/modle.zip", "sha256": SHA}}, "did you mean 'tinypack/model.zip'"),
+        ({"files": {"config.json": SHA}}, "member config.json: the member is not the file"),
+        ({"folder": "model"}, "no such member"),
+    ],
+)
+def test_wheel_that_holds_another_folder_leaves_nothing_behind(folder_source, tmp_path, changes, words):
+    with pytest.raises(DataError, match=words):
+        prepare_model("tiny", folder_source(**changes), tmp_path / "models")
+    assert not [path for path in (tmp_path / "models").iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def test_folder_of_the_user_with_other_weights_than_the_wheel_is_refused(folder_source, tiny_model_folder, tmp_path):
+    with pytest.raises(DataError, match=r"SHA-256 differs.*other weights than the catalogue means"):
+        prepare_model("tiny", folder_source(), tmp_path / "m", user_files={"tiny": tiny_model_folder("llama")})
 
 
 def test_hub_that_cannot_be_reached_is_one_error_that_says_what_to_do(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesgrid.errors import ConfigurationError, DataError
-from bayesgrid.models.prompt_tokens import full_prompts, length_buckets, tokenise
+from bayesgrid.models.prompt_tokens import full_prompts, length_buckets, token_buckets, tokenise
 
 TEXTS = ["Is the sky blue? A) yes B) no", "Which is a fruit? A) stone B) apple", "Is the sea green? A) yes"]
 
@@ -104,3 +106,19 @@ def test_buckets_hold_every_prompt_once_and_grow_in_length(lengths, rows):
 def test_batch_without_rows_is_refused():
     with pytest.raises(ConfigurationError, match="at least one row"):
         length_buckets([1, 2], 0)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120), st.integers(1, 4))
+def test_batches_are_as_full_as_the_bound_on_tokens_allows(lengths, tokens, copies):
+    batches = [[lengths[i] for i in batch] for batch in token_buckets(lengths, tokens, copies=copies)]
+    assert [length for batch in batches for length in batch] == sorted(lengths)
+    for batch in batches:
+        assert copies * len(batch) * max(batch) <= tokens or len(batch) == 1
+    for batch, following in itertools.pairwise(batches):
+        assert copies * (len(batch) + 1) * following[0] > tokens
+
+
+@pytest.mark.parametrize("wrong", [{"tokens": 0}, {"tokens": 5, "copies": 0}])
+def test_batch_without_tokens_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match="at least one token"):
+        token_buckets([1, 2], **wrong)

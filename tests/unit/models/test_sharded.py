@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bayesgrid.errors import ConfigurationError
-from bayesgrid.models.sharded import join_processes, sharding_configuration, whole_tensor
+from bayesgrid.errors import ConfigurationError, StateError
+from bayesgrid.models.sharded import (
+    gathered_while_computing,
+    join_processes,
+    sharding_configuration,
+    whole_tensor,
+)
 
 CONFIGURATIONS = Path(__file__).parents[3] / "config" / "deepspeed"
 
@@ -16,110 +21,96 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import torch
-from torch import nn
+from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.models.loading import load_language_model
+from bayesgrid.studies.bayesian_lora.adapted_model import adapt_model
+from bayesgrid.studies.bayesian_lora.fit_parameters import LoraSpec
 
 mode, folder, configuration_file, out = sys.argv[1:]
-STEPS, ROWS = 6, 4
-
-
-class Lora(nn.Module):
-    def __init__(self, base, seed):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.base = base
-        self.a = nn.Parameter(torch.randn(4, base.in_features, generator=generator) * 0.1)
-        self.b = nn.Parameter(torch.randn(base.out_features, 4, generator=generator) * 0.1)
-
-    def forward(self, inputs):
-        return self.base(inputs) + inputs @ self.a.T @ self.b.T
-
-
-class Classifier(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        for index, layer in enumerate(model.decoder.layers):
-            layer.self_attn.q_proj = Lora(layer.self_attn.q_proj, 10 + index)
-            layer.self_attn.v_proj = Lora(layer.self_attn.v_proj, 20 + index)
-        self.decoder = model.decoder
-        self.register_buffer("head", model.head_weight[[30, 31, 32]].clone())
-
-    def forward(self, ids):
-        return self.decoder(input_ids=ids).last_hidden_state[:, -1] @ self.head.T
-
-
-def rows(step):
-    generator = torch.Generator().manual_seed(step)
-    return torch.randint(10, 300, (ROWS, 7), generator=generator), torch.randint(3, (ROWS,), generator=generator)
 
 
 def load(device):
-    return load_language_model(
-        Path(folder), name="tiny", revision="r", precision="float32", device=device
+    return load_language_model(Path(folder), name="tiny", revision="r", precision="float32", device=device)
+
+
+rank = 0
+if mode == "alone":
+    base = load(torch.device("cpu"))
+else:
+    from bayesgrid.models.sharded import (
+        gathered_while_computing, join_processes, loaded_in_parts, sharding_configuration
     )
 
-
-losses = []
-if mode == "alone":
-    module = Classifier(load(torch.device("cpu")))
-    trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(trainable.values(), lr=1e-2)
-    for step in range(STEPS):
-        ids, answers = rows(step)
-        loss = nn.functional.cross_entropy(module(ids), answers)
-        optimiser.zero_grad(); loss.backward(); optimiser.step()
-        losses.append(loss.item())
-    trained = {n: p.detach() for n, p in trainable.items()}
-    rank, held = 0, sum(p.numel() for p in module.parameters())
-else:
-    from bayesgrid.models.sharded import ShardedTraining, join_processes, loaded_in_parts, sharding_configuration
-
     device = join_processes("cpu")
-    world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    configuration = sharding_configuration(Path(configuration_file), rows=ROWS // world)
+    rank = torch.distributed.get_rank()
+    configuration = sharding_configuration(Path(configuration_file), rows=1)
     with loaded_in_parts(configuration):
-        model = load(device)
-    assert model.decoder.layers[0].mlp.up_proj.weight.numel() == 0, "the base is not in parts"
-    module = Classifier(model)
-    optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-2)
-    training = ShardedTraining(module, optimiser, configuration)
-    for step in range(STEPS):
-        ids, answers = (part.chunk(world)[rank] for part in rows(step))
-        loss = nn.functional.cross_entropy(training(ids), answers)
-        training.step(loss)
-        total = loss.detach().clone()
-        torch.distributed.all_reduce(total)
-        losses.append(total.item() / world)
-    trained = training.trained()
-    held = sum(p.ds_tensor.numel() for p in module.parameters())
+        base = load(device)
+    assert base.decoder.layers[0].mlp.up_proj.weight.numel() == 0, "the base is not in parts"
+    held_by = gathered_while_computing(base.decoder, configuration)
+held = sum(getattr(p, "ds_tensor", p).numel() for p in base.decoder.parameters())
+
+adapted = adapt_model(base, LoraSpec(rank=4, alpha=8.0), (30, 31, 32), slots=2, device=torch.device("cpu"))
+for slot in range(2):
+    adapted.stack.reset(slot, slot)
+optimiser = torch.optim.AdamW(adapted.stack.parameters(), lr=1e-2)
+losses = []
+for step in range(6):
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(10, 300, (4, 9), generator=generator)
+    ids[:, :3] = torch.tensor([5, 6, 7])
+    answers = torch.randint(3, (4,), generator=generator)
+    batch = prompt_batch([row[: 9 - k].numpy() for k, row in enumerate(ids)], 3, device=torch.device("cpu"))
+    loss = torch.nn.functional.cross_entropy(adapted.model.logits(batch, 2), answers)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    losses.append(loss.item())
+with torch.no_grad():
+    logits = adapted.model.logits(batch, 2)
+if mode != "alone":
+    assert base.decoder.layers[0].mlp.up_proj.weight.numel() == 0, "a layer was not given back"
 if rank == 0:
     from safetensors.torch import save_file
 
-    save_file({n: t.contiguous() for n, t in trained.items()}, out + ".safetensors")
+    factors = {str(k): factor.detach().contiguous() for k, factor in enumerate(adapted.stack.parameters())}
+    save_file({**factors, "logits": logits}, out + ".safetensors")
     Path(out).write_text(json.dumps({"losses": losses, "held": held}))
 """
 
 
-def run(mode, processes, folder, out):
+@pytest.fixture
+def everything_in_parts(tmp_path):
+    """A configuration by which even the smallest layers are divided, and given back after use."""
+    content = json.loads((CONFIGURATIONS / "zero3.json").read_text())
+    content["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    path = tmp_path / "zero3.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def run(mode, processes, folder, configuration, out):
     program = out.parent / "train.py"
     program.write_text(PROGRAM)
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     launcher = (
         [] if mode == "alone" else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     )
-    command = [sys.executable, *launcher, str(program), mode, str(folder), str(CONFIGURATIONS / "zero3.json"), str(out)]
+    command = [sys.executable, *launcher, str(program), mode, str(folder), str(configuration), str(out)]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert said.returncode == 0, said.stderr[-3000:]
     return json.loads(out.read_text())
 
 
-def test_two_processes_with_half_of_the_base_each_train_as_one_does(tiny_model_folder, tmp_path):
+def test_two_processes_with_half_of_the_base_each_train_and_answer_as_one_does(
+    tiny_model_folder, everything_in_parts, tmp_path
+):
     pytest.importorskip("deepspeed")
     from safetensors.torch import load_file
 
     folder = tiny_model_folder("qwen3")
-    alone = run("alone", 1, folder, tmp_path / "alone")
-    shared = run("shared", 2, folder, tmp_path / "shared")
+    alone = run("alone", 1, folder, everything_in_parts, tmp_path / "alone")
+    shared = run("shared", 2, folder, everything_in_parts, tmp_path / "shared")
     assert shared["losses"] == pytest.approx(alone["losses"], abs=1e-5)
     assert max(alone["losses"]) - min(alone["losses"]) > 1e-2
     # Up to the padding that makes every tensor divisible.
@@ -128,6 +119,11 @@ def test_two_processes_with_half_of_the_base_each_train_as_one_does(tiny_model_f
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_that_is_trained_itself_is_refused():
+    with pytest.raises(StateError, match="frozen"):
+        gathered_while_computing(torch.nn.Linear(2, 2), {})
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGURATIONS.glob("*.json")), ids=lambda path: path.stem)

@@ -19,19 +19,28 @@ from bayesgrid.errors import ConfigurationError
 from bayesgrid.models.answer_model import AnswerModel, Batch, answer_head, prompt_batch, split_decoder
 from bayesgrid.models.image_features import ImageBatch
 from bayesgrid.models.loading import LanguageModel
-from bayesgrid.models.prompt_tokens import length_buckets
+from bayesgrid.models.prompt_tokens import token_buckets
 from bayesgrid.store.atomic import atomic_write
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import LoraSpec
+from bayesgrid.studies.bayesian_lora.fit_parameters import LoraSpec
 
-__all__ = ["AdaptedModel", "adapt_model", "for_labels", "rows_at_once"]
+__all__ = ["AdaptedModel", "adapt_model", "for_labels", "tokens_at_once"]
 
 _logger = logging.getLogger(__name__)
 
 
-def rows_at_once(device: torch.device) -> int:
-    """Return how many prompts go through the model together; it changes speed and memory, not results."""
-    return 16 if device.type == "cpu" else 256
+def tokens_at_once(device: torch.device, *, gradients: bool = False) -> int:
+    """Return how many tokens, padding and copies counted, go through the model together.
+
+    It changes speed and memory, not results but for float rounding. Memory follows tokens and not prompts, so few long
+    prompts share a batch, and many short ones.
+
+    Args:
+        device: where the model is; a GPU needs more tokens to be busy.
+        gradients: whether the states of all layers are kept for a backward pass: about 8 MB per token for a model of
+            8 billion weights in 16 bits.
+    """
+    return 4096 if device.type == "cpu" or gradients else 32768
 
 
 @dataclass
@@ -100,7 +109,7 @@ class AdaptedModel:
     def _states(self, task: AnswerTask) -> list[np.ndarray]:
         found: list[np.ndarray] = [np.empty(0)] * len(task)
         below = AnswerModel(self.below, nn.Identity())  # type: ignore[arg-type]
-        for rows in length_buckets([len(prompt) for prompt in task.prompts], rows_at_once(self.device)):
+        for rows in token_buckets([len(prompt) for prompt in task.prompts], tokens_at_once(self.device)):
             batch = prompt_batch([task.prompts[row] for row in rows], 0, device=self.device)
             states = below.states(batch).float().cpu().numpy()
             for place, row in enumerate(rows):

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.models.prompt_tokens import length_buckets
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
+from bayesgrid.models.prompt_tokens import token_buckets
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import Scope
+from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
 
 __all__ = ["answer_jacobian", "jacobian_blocks"]
 
@@ -85,7 +85,8 @@ def _by_batch(
         raise ConfigurationError("the head has no adapter to be uncertain about", given="scope: head", allowed="all")
     names = [ANSWER_HEAD] if scope == "head" else list(stack.layers)
     size = 0
-    for rows in length_buckets([len(prompt) for prompt in task.prompts], rows_at_once(adapted.device)):
+    budget = tokens_at_once(adapted.device, gradients=True)
+    for rows in token_buckets([len(prompt) for prompt in task.prompts], budget):
         if len(rows) != size:
             size = len(rows)
             stack.resize(size)

@@ -65,6 +65,10 @@ class AnswerTask:
             groups=tuple(self.groups[row] for row in rows) if self.groups else (),
         )
 
+    def groups_of(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        """Return the group of each question at positions ``rows``, "" where it is alone."""
+        return tuple(self.groups[row] for row in rows) if self.groups else ("",) * len(rows)
+
 
 def answer_task(data: ChoiceQuestions, split: str, tokenizer: Any, form: PromptForm) -> AnswerTask:
     """Return one split of ``data``, whose questions are text alone, as the model with ``tokenizer`` reads it.

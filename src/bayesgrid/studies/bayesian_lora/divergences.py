@@ -9,11 +9,9 @@ from torch import Tensor
 
 __all__ = [
     "DivergenceDirection",
-    "blob_divergence",
     "gaussian_divergence",
     "prior_energy",
     "reference_blob_divergence",
-    "scalabl_divergence",
 ]
 
 DivergenceDirection = Literal["posterior_to_prior", "prior_to_posterior"]
@@ -65,19 +63,8 @@ def gaussian_divergence(
     return summands.reshape(mean.shape[0], -1).sum(1)
 
 
-def blob_divergence(mean: Tensor, deviation: Tensor, prior_deviation: float = 0.2) -> Tensor:
-    """Return KL(q(A)‖N(0, β²)) of BLoB's posterior over the first factor (Wang et al., 2024, theorem 3.2), ``[K]``.
-
-    Args:
-        mean: M, ``[K, r, d]``.
-        deviation: Ω > 0, ``[K, r, d]``.
-        prior_deviation: β.
-    """
-    return gaussian_divergence(mean, deviation, 0.0, prior_deviation)
-
-
 def reference_blob_divergence(mean: Tensor, deviation: Tensor, prior_deviation: float = 0.2) -> Tensor:
-    """Return what BLoB's reference code computes in place of :func:`blob_divergence`, ``[K]``.
+    """Return what BLoB's reference code computes in place of KL(q(A)‖N(0, β²)), ``[K]``.
 
     It adds 1e-6 inside both logarithms and to 2 β², which biases the value by a relative 1e-4 or so and lets it become
     negative close to the prior.
@@ -94,26 +81,6 @@ def reference_blob_divergence(mean: Tensor, deviation: Tensor, prior_deviation: 
         - 0.5
     )
     return summands.reshape(mean.shape[0], -1).sum(1)
-
-
-def scalabl_divergence(
-    mean: Tensor,
-    deviation: Tensor,
-    prior_mean: Tensor | float = 0.0,
-    prior_deviation: Tensor | float = 1.0,
-) -> Tensor:
-    """Return KL(q(s)‖p(s)) of ScalaBL's posterior over the scales of its directions (Samplawski et al., 2025), ``[K]``.
-
-    The reference code computes the opposite direction against a prior built from its own random start; see
-    :func:`~bayesgrid.studies.bayesian_lora.reference_initialisation.aliased_prior`.
-
-    Args:
-        mean: μ, ``[K, r]``.
-        deviation: σ > 0, ``[K, r]``.
-        prior_mean: 0 in the paper; the start of ``mean`` keeps the directions from being switched off by the prior.
-        prior_deviation: 1 in the paper.
-    """
-    return gaussian_divergence(mean, deviation, prior_mean, prior_deviation)
 
 
 def prior_energy(weights: Iterable[Tensor], prior_deviation: float) -> Tensor:

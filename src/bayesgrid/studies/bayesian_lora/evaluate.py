@@ -1,17 +1,19 @@
 """Entry point of an evaluation: a fitted posterior and questions in, answers of every draw and their worth out."""
 
+import json
 import logging
-import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesgrid.adapters.draws import draw_adapters
 from bayesgrid.adapters.low_rank import AdapterWeights
 from bayesgrid.adapters.posterior_files import AdapterPosterior, read_posterior, read_provenance
 from bayesgrid.data.choice_questions import read_choice_questions
 from bayesgrid.errors import DataError
-from bayesgrid.store.atomic import atomic_write
+from bayesgrid.store.atomic import atomic_write, write_json
 from bayesgrid.store.execution import RunContext, RunInputs, RunResult
 from bayesgrid.store.manifest import peak_memory_mb
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_model, for_labels
@@ -21,10 +23,11 @@ from bayesgrid.studies.bayesian_lora.fit import posterior_folder
 from bayesgrid.studies.bayesian_lora.laplace_prediction import predict_laplace
 from bayesgrid.studies.bayesian_lora.methods.reference_noise import NOISY_METHODS, reference_noise
 from bayesgrid.studies.bayesian_lora.prediction import Progress, predict, prediction_frame
+from bayesgrid.studies.bayesian_lora.prediction_costs import BatchClock, memory_above_level, prediction_costs
 from bayesgrid.studies.bayesian_lora.run_inputs import base_model, learnt_questions, run_device, task_for_model
 from bayesgrid.studies.bayesian_lora.spec import BayesianLoraSpec
 
-__all__ = ["drawn_adapters", "run"]
+__all__ = ["drawn_adapters", "run", "stream_seed"]
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +36,8 @@ def run(spec: BayesianLoraSpec, context: RunContext, inputs: RunInputs) -> RunRe
     """Answer the held-out labels of the training set and the test split of the evaluated set with every draw.
 
     ``predictions`` has the logits of both; ``metrics`` what the test answers are worth, as they are and with the
-    temperature that the held-out labels ask for.
+    temperature that the held-out labels ask for, and what they cost: see :func:`prediction_costs`;
+    ``prediction_memory_mb`` is the peak of reading the posterior, drawing and answering above the level before.
 
     Raises:
         StateError: if a posterior is damaged or belongs to another model.
@@ -61,14 +65,15 @@ def run(spec: BayesianLoraSpec, context: RunContext, inputs: RunInputs) -> RunRe
     if unknown and spec.lora.head:
         _logger.warning("%s: the labels %s were not trained on; their head is the base model's", evaluated, unknown)
     tasks = {"validation": adapted.prepared(validation), "test": adapted.prepared(test)}
+    # Weights that lie in a file enter memory when they are first read, which is no cost of a method.
+    predict(adapted, tasks["validation"].rows(np.arange(1)), None)
     records: list[tuple[int, str, str, float]] = []
     frames = []
     for seed in spec.seeds:
-        frame, seconds = _answers(spec, seed, adapted, tasks, labels, context, inputs)
+        frame, costs = _answers(spec, seed, adapted, tasks, labels, context, inputs)
         frames.append(frame)
         scores = answer_metrics(_drawn(frame, "test", test), _drawn(frame, "validation", validation))
-        scores = {name: value for name, value in scores.items() if np.isfinite(value)}
-        scores["seconds_per_example"] = seconds
+        scores = {name: value for name, value in {**scores, **costs}.items() if np.isfinite(value)}
         scores["peak_memory_mb"] = float(peak_memory_mb())
         records += [(seed, "test", name, value) for name, value in scores.items()]
     metrics = pd.DataFrame.from_records(records, columns=["seed", "split", "metric", "value"])
@@ -101,50 +106,70 @@ def _answers(
     labels: tuple[str, ...],
     context: RunContext,
     inputs: RunInputs,
-) -> tuple[pd.DataFrame, float]:
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the answers to ``tasks``, the held-out labels first, and what the test answers have cost."""
     kept = context.state / "answers" / f"seed-{seed}.parquet"
-    if kept.is_file():
-        frame = pd.read_parquet(kept)
-        return frame.drop(columns="seconds"), float(frame["seconds"].iloc[0])
+    measured = kept.with_name(f"seed-{seed}-costs.json")
+    if kept.is_file() and measured.is_file():
+        known: dict[str, float] = json.loads(measured.read_text(encoding="utf-8"))
+        return pd.read_parquet(kept), known
     folder = posterior_folder(inputs.needs["fit"], seed)
-    posterior = read_posterior(folder, allow_inert=spec.method == "zeroshot")
-    trained = read_provenance(folder).labels
-    weights = [for_labels(one, trained, labels) for one in drawn_adapters(spec, posterior, seed)]
-    frames = []
-    seconds = 0.0
-
-    def report(split: str) -> Progress:
-        return lambda done, total: context.progress(f"seed {seed}, {split}", done, total)
-
-    for split, task in tasks.items():
-        started = time.perf_counter()
-        if posterior.method == "laplace" and spec.evaluation.draws > 0:
-            logits = predict_laplace(
-                adapted,
-                task,
-                posterior,
-                trained=trained,
-                asked=labels,
-                scope=spec.laplace.scope,
-                draws=spec.laplace.logit_draws,
-                seed=_stream_seed(spec, seed),
-                progress=report(split),
-            )
-        elif spec.mode == "faithful" and posterior.method in NOISY_METHODS and spec.evaluation.draws > 0:
-            means = [for_labels(posterior.mean, trained, labels)] * spec.evaluation.draws
-            noise_seed = _stream_seed(spec, seed)
-            with reference_noise(posterior, adapted.stack, seed=noise_seed, scope=spec.evaluation.scope) as perturb:
-                logits = predict(adapted, task, means, progress=report(split), perturb=perturb)
-        else:
-            logits = predict(adapted, task, weights, progress=report(split))
-        seconds = (time.perf_counter() - started) / len(task)
-        columns = [labels.index(label) for label in task.labels]
-        frames.append(prediction_frame(seed, split, task, logits[:, :, columns]))
-    frame = pd.concat(frames, ignore_index=True)
+    # What an earlier seed left in the stack is no part of the level.
+    adapted.stack.resize(1)
+    clocks: dict[str, BatchClock] = {}
+    logits: dict[str, NDArray[np.float32]] = {}
+    with memory_above_level(adapted.device) as memory:
+        posterior = read_posterior(folder, allow_inert=spec.method == "zeroshot")
+        trained = read_provenance(folder).labels
+        weights = [for_labels(one, trained, labels) for one in drawn_adapters(spec, posterior, seed)]
+        for split, task in tasks.items():
+            clocks[split] = BatchClock(partial(context.progress, f"seed {seed}, {split}"))
+            logits[split] = _logits(spec, seed, adapted, task, posterior, weights, trained, labels, clocks[split])
+    costs = prediction_costs(clocks["test"], tasks["test"], warm_up=len(clocks["validation"].seconds))
+    costs = dict(sorted({**costs, "prediction_memory_mb": memory.megabytes}.items()))
+    frame = pd.concat(
+        [
+            prediction_frame(seed, split, task, logits[split][:, :, [labels.index(label) for label in task.labels]])
+            for split, task in tasks.items()
+        ],
+        ignore_index=True,
+    )
     with atomic_write(kept) as temporary:
-        frame.assign(seconds=seconds).to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False)
+    write_json(measured, costs)
     context.raise_if_stopping()
-    return frame, seconds
+    return frame, costs
+
+
+def _logits(
+    spec: BayesianLoraSpec,
+    seed: int,
+    adapted: AdaptedModel,
+    task: AnswerTask,
+    posterior: AdapterPosterior,
+    weights: list[AdapterWeights],
+    trained: tuple[str, ...],
+    labels: tuple[str, ...],
+    progress: Progress,
+) -> NDArray[np.float32]:
+    if posterior.method == "laplace" and spec.evaluation.draws > 0:
+        return predict_laplace(
+            adapted,
+            task,
+            posterior,
+            trained=trained,
+            asked=labels,
+            scope=spec.laplace.scope,
+            draws=spec.laplace.logit_draws,
+            seed=stream_seed(spec, seed),
+            progress=progress,
+        )
+    if spec.mode == "faithful" and posterior.method in NOISY_METHODS and spec.evaluation.draws > 0:
+        means = [for_labels(posterior.mean, trained, labels)] * spec.evaluation.draws
+        noise_seed = stream_seed(spec, seed)
+        with reference_noise(posterior, adapted.stack, seed=noise_seed, scope=spec.evaluation.scope) as perturb:
+            return predict(adapted, task, means, progress=progress, perturb=perturb)
+    return predict(adapted, task, weights, progress=progress)
 
 
 def drawn_adapters(spec: BayesianLoraSpec, posterior: AdapterPosterior, seed: int) -> list[AdapterWeights]:
@@ -158,15 +183,15 @@ def drawn_adapters(spec: BayesianLoraSpec, posterior: AdapterPosterior, seed: in
     drawn = draw_adapters(
         posterior,
         range(count),
-        seed=_stream_seed(spec, seed),
+        seed=stream_seed(spec, seed),
         scope=evaluation.scope,
         antithetic=evaluation.antithetic,
     )
     return list(drawn)
 
 
-def _stream_seed(spec: BayesianLoraSpec, seed: int) -> int:
-    # A trial is nested in its seed: no two (seed, trial) share a stream.
+def stream_seed(spec: BayesianLoraSpec, seed: int) -> int:
+    """Return the seed of the draws of training seed ``seed``; a trial is nested in it, and no two share a stream."""
     return (spec.evaluation.trial << 32) + seed
 
 

@@ -18,7 +18,8 @@ from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, adapt_mo
 from bayesgrid.studies.bayesian_lora.answer_metrics import DrawnAnswers, answer_metrics
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.fit_health import fit_health
-from bayesgrid.studies.bayesian_lora.fit_spec import PARENTS, FitSpec
+from bayesgrid.studies.bayesian_lora.fit_parameters import PARENTS
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
 from bayesgrid.studies.bayesian_lora.methods import posterior_fit, trained_method
 from bayesgrid.studies.bayesian_lora.prediction import predict, prediction_frame
 from bayesgrid.studies.bayesian_lora.run_inputs import LearntQuestions, base_model, learnt_questions, run_device

@@ -1,7 +1,6 @@
 """What a finished fit has to say about its own health: whether it fell to chance, and what set its width."""
 
 import logging
-import math
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ def fit_health(
         stopped_at: ``[K]``, the step whose weights were kept.
         task: the questions that were learnt.
     """
-    found = {"collapsed": collapsed_slots(losses, method, task)}
+    found = {"collapsed": collapsed_slots(losses, stopped_at, method, task)}
     path = data_free_deviation(method)
     if path is None:
         return found
@@ -67,15 +66,24 @@ def fit_health(
     return {**found, "data_free_deviation": free, "width_is_data_free": same.double()}
 
 
-def collapsed_slots(losses: NDArray[np.float32], method: TrainedMethod, task: AnswerTask) -> Tensor:
-    """Return 1 for each slot whose loss ends at that of a uniform guess over the options, else 0, ``[K]``."""
+def collapsed_slots(
+    losses: NDArray[np.float32], stopped_at: NDArray[np.int64], method: TrainedMethod, task: AnswerTask
+) -> Tensor:
+    """Return 1 for each slot whose loss is that of a uniform guess over the options where it stopped, else 0, ``[K]``.
+
+    Args:
+        losses: as of :func:`fit_health`.
+        stopped_at: likewise; steps after it were discarded.
+        method: after training.
+        task: the questions that were learnt.
+    """
     # Questions differ in their number of options: the guess's loss is the mean logarithm.
-    options = max(2, round(math.exp(float(np.log(task.options).mean()))))
+    chance = float(np.log(task.options).mean())
     collapsed = torch.zeros(len(method.slots), dtype=torch.float64)
     for position, slot in enumerate(method.slots):
-        own = losses[:, position]
+        own = losses[: stopped_at[position], position]
         history = torch.from_numpy(own[np.isfinite(own)])[None]
-        for finding in chance_findings(history, [slot.seed], options):
+        for finding in chance_findings(history, [slot.seed], chance):
             collapsed[position] = 1.0
             _logger.warning("%s", finding.message)
     return collapsed
@@ -95,6 +103,8 @@ def data_free_deviation(method: TrainedMethod) -> Tensor | None:
         return None
     means, deviations = _starts(method)
     training, variational = spec.training, spec.variational
+    # All slots of a fit learn the same questions.
+    examples = method.examples[0]
     if objective == "joint":
         prior: Tensor | float = variational.prior_deviation
         if spec.method == "scalabl":
@@ -103,7 +113,7 @@ def data_free_deviation(method: TrainedMethod) -> Tensor | None:
             deviations,
             prior,
             training.steps,
-            method.examples,
+            examples,
             rate=variational.deviation_learning_rate,
             temperature=variational.temperature,
             epsilon=training.epsilon,
@@ -115,7 +125,7 @@ def data_free_deviation(method: TrainedMethod) -> Tensor | None:
         means,
         deviations,
         training.steps,
-        cycle_length(method.examples, training.batch_size),
+        cycle_length(examples, training.batch_size),
         rate=(variational.kl_learning_rate or _REFERENCE_KL_RATE[spec.method]) * variational.temperature,
         prior_deviation=variational.prior_deviation,
         warmup_fraction=training.warmup_fraction,

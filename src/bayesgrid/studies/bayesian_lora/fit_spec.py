@@ -1,199 +1,36 @@
 """What decides a fitted adapter posterior: model, data, method, and every hyperparameter."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import field_validator, model_validator
 
-from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.model_sources import ModelCatalog, ModelEntry
+from bayesgrid.grid.precision_names import own_precision_name
+from bayesgrid.grid.prepared_models import ModelStructure
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
+from bayesgrid.studies.bayesian_lora.faithful_values import faithful_values, method_to_train
+from bayesgrid.studies.bayesian_lora.fit_checks import check_laplace_prior, check_scope, check_training_data
+from bayesgrid.studies.bayesian_lora.fit_parameters import (
+    PARENTS,
+    DropoutSpec,
+    EnsembleSpec,
+    GaussianPriorSpec,
+    IvonSpec,
+    LabelsSpec,
+    LaplaceSpec,
+    LoraSpec,
+    Method,
+    PromptSpec,
+    TrainingSpec,
+    VariationalSpec,
+    WidthSpec,
+)
+from bayesgrid.studies.bayesian_lora.job_resources import JobSize, job_resources, split_size
+from bayesgrid.studies.bayesian_lora.model_checks import check_adapters, check_questions, check_structure
 
-__all__ = ["FAITHFUL_VALUES", "PARENTS", "FitSpec", "Method", "Scope"]
-
-Method = Literal[
-    "zeroshot", "mle", "map", "mcdropout", "ensemble", "blob", "scalabl", "ivon", "tfb", "laplace", "laplace_kronecker"
-]
-"""The methods; each is a file under ``studies/bayesian_lora/methods``."""
-
-Scope = Literal["all", "head"]
-"""Which adapters are uncertain: all of them, or that of the answer head."""
-
-PARENTS: tuple[Method, ...] = ("tfb", "laplace", "laplace_kronecker")
-"""Methods that are fitted to an adapter another method has trained."""
-
-
-class LoraSpec(Parameters):
-    """Where the adapters sit and how large they are."""
-
-    rank: int = Field(default=8, ge=1)
-    """Rank r of every adapter."""
-    alpha: float = Field(default=16.0, gt=0)
-    """Updates are scaled by alpha / rank."""
-    targets: tuple[str, ...] = Field(default=("q_proj", "v_proj"), min_length=1, strict=False)
-    """Names of the linear layers to adapt in every transformer block."""
-    top_blocks: int | None = Field(default=None, ge=1)
-    """Adapt this many of the last transformer blocks only; the states below are then computed once and kept."""
-    head: bool = True
-    """Whether the answer head has an adapter too."""
-
-
-class PromptSpec(Parameters):
-    """How a question becomes the model's input."""
-
-    form: Literal["instruct", "base"] = "instruct"
-    """The model's own chat template, or plain text that ends with ``Answer:``."""
-
-
-class LabelsSpec(Parameters):
-    """How many labels a method may see; the same for all methods of a comparison."""
-
-    budget: int | None = Field(default=None, ge=4)
-    """Labelled training questions in all, a fixed random subset; the whole training split by default."""
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of them that is held out of training, for the temperature and for early stopping."""
-
-
-class TrainingSpec(Parameters):
-    """How adapters are trained (defaults: the published recipe, conf/default.yaml of the reference)."""
-
-    steps: int = Field(default=5000, ge=1)
-    """Gradient steps at most."""
-    batch_size: int = Field(default=4, ge=1)
-    """Questions per step and seed."""
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak rate of AdamW: linear warm-up, then linear decay to 0."""
-    warmup_fraction: float = Field(default=0.06, ge=0, lt=1)
-    """Share of the steps that warm up."""
-    epsilon: float = Field(default=1e-6, gt=0)
-    """Added to the root of AdamW's second moment."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled weight decay per unit of learning rate."""
-    gradient_clip: float | None = Field(default=None, gt=0)
-    """Greatest gradient norm of one seed's adapter; none by default."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Probability mass that the target spreads over the options present."""
-    early_stopping: Literal["none", "restore_best"] = "none"
-    """``restore_best`` keeps the weights with the lowest validation NLL."""
-    evaluate_every: int = Field(default=100, ge=1)
-    """Steps between validations, if training may stop early."""
-    patience: int = Field(default=5, ge=1)
-    """Validations without improvement after which a seed stops."""
-
-
-class VariationalSpec(Parameters):
-    """The objective of BLoB and ScalaBL; each key can be set to what the reference code does, one at a time."""
-
-    kl_direction: Literal["posterior_to_prior", "prior_to_posterior"] = "posterior_to_prior"
-    """KL(q‖p) of the evidence bound, or the reverse, as the reference's ScalaBL computes."""
-    prior: Literal["standard", "aliased"] = "standard"
-    """ScalaBL's prior N(0, 1), or the one that the reference builds from its aliased initial deviations."""
-    optimisers: Literal["joint", "separate"] = "joint"
-    """One AdamW on the whole objective, or a second step by plain gradient descent on the divergence alone."""
-    kl_weight: Literal["per_example", "cyclic", "unscaled"] = "per_example"
-    """Weight of the divergence beside the mean NLL: 1 / N, 2^i / (2^(M+1) − 1) within a cycle of M steps, or 1."""
-    flipout: Literal["per_example", "per_token", "none"] = "per_example"
-    """What BLoB's noise is shared by in training: one example's tokens, nothing, or the whole batch of a seed."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Multiplies the divergence; below 1 is a cold posterior."""
-    kl_warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps over which the weight ``per_example`` rises from 0."""
-    deviation_learning_rate: float = Field(default=1e-2, gt=0)
-    """Peak AdamW rate of the standard deviations."""
-    kl_learning_rate: float | None = Field(default=None, gt=0)
-    """Rate of the separate step on the divergence: 0.01 for BLoB and 0.2 for ScalaBL by default."""
-    initial_deviation: float = Field(default=0.05, gt=0)
-    """Upper end ε of the initial spread: BLoB starts at ρ ~ U(ε/√2, ε) with σ = ρ², ScalaBL at σ ~ U(ε/√2, ε)."""
-    prior_deviation: float = Field(default=0.2, gt=0)
-    """Standard deviation β of BLoB's prior N(0, β²)."""
-
-
-class GaussianPriorSpec(Parameters):
-    """The prior of MAP."""
-
-    standard_deviation: float = Field(default=0.1, gt=0)
-    """Of every adapter weight; enters the loss as ‖θ‖² / (2 N σ²)."""
-
-
-class DropoutSpec(Parameters):
-    """MC dropout on the adapters' inputs."""
-
-    probability: float = Field(default=0.1, gt=0, lt=1)
-    mask: Literal["per_example", "per_token"] = "per_example"
-    """What one mask is shared by in training."""
-
-
-class EnsembleSpec(Parameters):
-    """Independent adapters."""
-
-    members: int = Field(default=10, ge=2)
-    order: Literal["own", "shared"] = "own"
-    """Whether every member sees the data in an order of its own."""
-
-
-class WidthSpec(Parameters):
-    """TFB: the largest posterior width that changes the anchors' loss by no more than a tolerance."""
-
-    parent: Literal["mle", "map", "blob"] = "mle"
-    """The method whose posterior mean is widened."""
-    scope: Scope = "all"
-    """Every adapter, or the answer head alone."""
-    anchors: int | None = Field(default=500, ge=1)
-    """Training questions the loss is measured on; null takes all."""
-    targets: Literal["predicted", "labels"] = "predicted"
-    """What the loss is measured against: the adapter's own answers, or the labels."""
-    draws: int = Field(default=10, ge=1)
-    relative_tolerance: float = Field(default=0.003, ge=0)
-    """Largest change of the mean loss, relative to the loss without noise."""
-    absolute_tolerance: float = Field(default=0.001, ge=0)
-    """Added to it, in nats, so that a loss near 0 has a tolerance at all."""
-    search: Literal["largest_feasible", "smallest_violating"] = "largest_feasible"
-    """``smallest_violating`` is the reference's bisection, which returns a width that breaks the tolerance."""
-
-
-class LaplaceSpec(Parameters):
-    """Laplace's approximation around a trained adapter."""
-
-    parent: Literal["mle", "map"] = "map"
-    """The adapter it is centred at."""
-    scope: Scope = "all"
-    prior_precision: Annotated[float, Field(gt=0)] | Literal["evidence"] = "evidence"
-    """A value, or the maximum of the marginal likelihood."""
-    logit_draws: int = Field(default=128, ge=1)
-    """Draws of the Gaussian logits that are stored per question."""
-
-
-class IvonSpec(Parameters):
-    """IVON-LoRA (arXiv 2402.17641, 2411.04421): a diagonal Gaussian learnt at the cost of AdamW."""
-
-    learning_rate: float = Field(default=0.03, gt=0)
-    hessian_decay: float = Field(default=0.9999, gt=0, lt=1)
-    initial_hessian: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-6, ge=0)
-    clip: float = Field(default=1e-3, gt=0)
-    """Largest absolute value of one entry of the preconditioned step."""
-    effective_sample_size: float = Field(default=1e6, gt=0)
-    """λ: deviations start at (λ · initial_hessian)^−½, 0.03 by default. With λ the number of training questions they
-    start above 1 and drown the adapter; the published range is 1e6 to 1e8."""
-
-
-FAITHFUL_VALUES: Mapping[str, Mapping[str, Any]] = {
-    "variational": {
-        "kl_direction": "prior_to_posterior",
-        "prior": "aliased",
-        "optimisers": "separate",
-        "kl_weight": "cyclic",
-        "flipout": "per_token",
-    },
-    "training": {},
-    "dropout": {"mask": "per_token"},
-    "ensemble": {"order": "shared"},
-    "width": {"search": "smallest_violating", "targets": "labels", "anchors": None, "absolute_tolerance": 0.0},
-    "laplace": {"parent": "mle"},
-}
-"""What ``mode: faithful`` puts in the place of defaults: the reference code at commit 3843000."""
-
+__all__ = ["FitSpec"]
 
 _GROUPS: Mapping[Method, frozenset[str]] = {
     "zeroshot": frozenset(),
@@ -219,25 +56,8 @@ _UNREAD_VARIATIONAL: Mapping[str, tuple[str, ...]] = {"blob": ("prior",), "scala
 _DEPARTURES = ("kl_direction", "prior", "optimisers", "kl_weight", "flipout")
 """Keys of the variational objective that a reader of a folder's name looks for."""
 
-
-def _usual_values(trained: object) -> dict[str, dict[str, Any]]:
-    """Return the reference's values where gradient descent trains ``trained``, a method of its own or a parent."""
-    usual = {group: dict(values) for group, values in FAITHFUL_VALUES.items()}
-    if trained == "blob":
-        # BLoB's own divergence has the right direction and its prior no alias.
-        usual["variational"] |= {"kl_direction": "posterior_to_prior", "prior": "standard"}
-    if trained == "map":
-        usual["training"]["weight_decay"] = 0.01
-    return usual
-
-
-def _trained_method(values: Mapping[str, Any]) -> object:
-    """Return the method whose adapter gradient descent trains, from values as a file gives them, in faithful mode."""
-    method = values.get("method")
-    if method not in PARENTS:
-        return method
-    group = values.get("width" if method == "tfb" else "laplace")
-    return group.get("parent", "mle") if isinstance(group, Mapping) else "mle"
+_WIDTHS_TRIED = 12
+"""About how many widths the search of TFB looks at."""
 
 
 class FitSpec(RunSpec):
@@ -268,13 +88,18 @@ class FitSpec(RunSpec):
     laplace: LaplaceSpec = LaplaceSpec()
     ivon: IvonSpec = IvonSpec()
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_by_its_own_name(cls, value: Any) -> Any:
+        return own_precision_name(value, get_args(cls.model_fields["precision"].annotation))
+
     @model_validator(mode="before")
     @classmethod
     def _faithful_defaults(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or values.get("mode") != "faithful":
             return values
         filled = dict(values)
-        for group, own in _usual_values(_trained_method(values)).items():
+        for group, own in faithful_values(method_to_train(values)).items():
             given = filled.get(group, {})
             if own and isinstance(given, Mapping):
                 filled[group] = {**own, **given}
@@ -289,7 +114,7 @@ class FitSpec(RunSpec):
         """
         sparse = super().sparse_parameters()
         if self.mode == "faithful":
-            for group, values in _usual_values(self._trained()).items():
+            for group, values in faithful_values(self._trained()).items():
                 for name, value in values.items():
                     given = getattr(getattr(self, group), name)
                     if given != value:
@@ -317,7 +142,7 @@ class FitSpec(RunSpec):
         """Return what a variational method does otherwise than its mode, as ``key_value``."""
         if "variational" not in self._groups_read():
             return ()
-        usual = _usual_values(self._trained())["variational"] if self.mode == "faithful" else {}
+        usual = faithful_values(self._trained())["variational"] if self.mode == "faithful" else {}
         fields = VariationalSpec.model_fields
         unread = _UNREAD_VARIATIONAL.get(self._trained(), ())
         given = {key: getattr(self.variational, key) for key in _DEPARTURES if key not in unread}
@@ -349,40 +174,67 @@ class FitSpec(RunSpec):
         values = {name: value for name, value in self.model_dump(mode="json").items() if name in read}
         return {"parent": FitSpec.from_parameters({**values, "method": parent}, where=f"parent of {self.method}")}
 
-    def resources(self) -> Resources:
-        """Return one GPU for models that need one, and time by the number of steps."""
-        large = "135m" not in self.model
+    def resources(self, datasets: DatasetCatalog | None = None, models: ModelCatalog | None = None) -> Resources:
+        """Return what the size of the model and the work of the method ask for; see :mod:`.job_resources`.
+
+        Without catalogues the model counts for nothing and the training split for ``UNKNOWN_QUESTIONS``.
+        """
+        return job_resources(self.job_size(datasets, models))
+
+    def job_size(self, datasets: DatasetCatalog | None, models: ModelCatalog | None) -> JobSize:
+        """Return the size of the fit."""
+        learnt, options = self.learnt_labels(datasets), self.options(datasets)
         slots = len(self.seeds) * (self.ensemble.members if self.method == "ensemble" else 1)
-        minutes = 30 + self.training.steps * slots // (50 if large else 20)
-        return Resources(
-            mem_mb=64000 if large else 6000, runtime=minutes, gpu=1 if large else 0, threads=4 if large else 1
+        rows = slots * self.training.batch_size
+        passes, jacobian_rows = 2 * self.training.steps * rows, 0
+        if self.method == "zeroshot":
+            rows = passes = 0
+        elif self.method == "tfb":
+            anchors = min(self.width.anchors or learnt, learnt)
+            rows, passes = 0, _WIDTHS_TRIED * self.width.draws * anchors * len(self.seeds)
+        elif self.method in PARENTS:
+            jacobian_rows = learnt * (options - 1)
+            if self.method == "laplace_kronecker" and self.mode == "faithful":
+                # Sums over tokens of a matrix's inputs and gradients, not the matrix of both.
+                jacobian_rows = learnt * options // self.lora.rank
+            rows, passes = learnt, learnt * options * len(self.seeds)
+        return JobSize(
+            weights=0 if models is None else models.entry(self.model).parameters,
+            precision=self.precision,
+            rank=self.lora.rank,
+            targets=len(self.lora.targets),
+            top_blocks=self.lora.top_blocks,
+            slots=slots,
+            gradient_rows=rows,
+            questions=learnt,
+            passes=passes,
+            jacobian_rows=jacobian_rows,
+            head_jacobian=self.laplace.scope == "head",
         )
 
+    def learnt_labels(self, datasets: DatasetCatalog | None) -> int:
+        """Return how many labels are learnt or held out."""
+        return self.labels.budget or split_size(datasets, self.dataset, "train")
+
+    def options(self, datasets: DatasetCatalog | None) -> int:
+        """Return how many labels the training set offers."""
+        return 2 if datasets is None else len(datasets.choice_questions(self.dataset).labels)
+
     def check(self, catalog: DatasetCatalog) -> None:
-        """Raise ConfigurationError if the data set is no set of questions or has no training split of that size."""
-        entry = catalog.choice_questions(self.dataset)
-        if "train" not in entry.splits:
-            trained = sorted(
-                name for name, other in catalog.entries.items() if "train" in (getattr(other, "splits", None) or {})
-            )
-            raise ConfigurationError(
-                f"key 'dataset': {self.dataset!r} has no training split, and the temperature needs labels",
-                given=self.dataset,
-                allowed=", ".join(trained),
-                remedy="name it under 'evaluation.dataset' to evaluate on it",
-            )
-        head = {"tfb": self.width.scope, "laplace": self.laplace.scope, "laplace_kronecker": self.laplace.scope}
-        if head.get(self.method) == "head" and not self.lora.head:
-            raise ConfigurationError(
-                "the head has no adapter to be uncertain about",
-                given="scope: head with lora.head: false",
-                allowed="scope: all, or lora.head: true",
-            )
-        # A size that the catalog does not know is null.
-        available = entry.splits.get("train")
-        if self.labels.budget is not None and available is not None and self.labels.budget > available:
-            raise ConfigurationError(
-                "key 'labels.budget': the training split is smaller",
-                given=self.labels.budget,
-                allowed=f"at most {available} of data set {self.dataset!r}",
-            )
+        """Raise ConfigurationError if the data set cannot be learnt from, or keys contradict each other."""
+        check_training_data(self.dataset, self.labels.budget, catalog)
+        scopes = {"tfb": self.width.scope, "laplace": self.laplace.scope, "laplace_kronecker": self.laplace.scope}
+        check_scope(scopes.get(self.method, "all"), self.lora)
+        if self.method in PARENTS[1:]:
+            check_laplace_prior(self.laplace, self.mode)
+
+    def check_model(self, entry: ModelEntry) -> None:
+        """Raise ConfigurationError if the model has no head that answers, or not the layers that are to be adapted."""
+        super().check_model(entry)
+        check_adapters(self.lora.targets, self.lora.top_blocks, self.model, entry)
+
+    def check_inputs(self, datasets: DatasetCatalog, entry: ModelEntry, structure: ModelStructure | None) -> None:
+        """Raise ConfigurationError if the model cannot be asked the questions, or has too few blocks."""
+        check_questions(self.dataset_names(), self.prompt.form, self.model, entry, datasets)
+        if structure is not None:
+            check_structure(self.lora.top_blocks, self.model, structure)

@@ -12,7 +12,7 @@ from bayesgrid.adapters.posterior_files import AdapterPosterior
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, for_labels
 from bayesgrid.studies.bayesian_lora.answer_jacobian import jacobian_blocks
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import Scope
+from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
 from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices
 from bayesgrid.studies.bayesian_lora.laplace.dual import DualLaplace
 from bayesgrid.studies.bayesian_lora.laplace.gaussian_logits import gaussian_logit_draws

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgrid.adapters.stacked import low_rank_codes
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.random_streams import random_stream
 
@@ -42,7 +43,7 @@ def flipout(inputs: Tensor, noise: Tensor, signs_in: Tensor, signs_out: Tensor) 
         raise ValueError(
             f"both signs are per example or both per token, got {list(signs_in.shape)} and {list(signs_out.shape)}"
         )
-    codes = torch.einsum("knld,krd->knlr", inputs * _over_tokens(signs_in), noise)
+    codes = low_rank_codes(inputs * _over_tokens(signs_in), noise)
     return codes * _over_tokens(signs_out)
 
 

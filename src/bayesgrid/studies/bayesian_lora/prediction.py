@@ -11,13 +11,18 @@ from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
 from bayesgrid.adapters.stacked import AdapterStack, StackedLora
 from bayesgrid.errors import NumericalError
 from bayesgrid.models.answer_model import PromptBatch
-from bayesgrid.models.prompt_tokens import length_buckets
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
+from bayesgrid.models.process_group import agreed_values
+from bayesgrid.models.prompt_tokens import length_buckets, token_buckets
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 
 __all__ = ["Progress", "predict", "prediction_frame"]
 
 Progress = Callable[[int, int], None]
+
+_ROWS_OF_ONE_NOISE = 16
+"""Prompts, one for each adapter, that share the noise of one call of ``perturb``: it decides the answers then, so it
+follows neither the device nor the length of the prompts."""
 
 
 @torch.no_grad()
@@ -61,8 +66,12 @@ def predict(
     shared = task.shared_prefix if perturb is None else 0
     prefix = None
     done = 0
-    together = max(1, rows_at_once(adapted.device) // slots)
-    for number, rows in enumerate(length_buckets([len(prompt) for prompt in task.prompts], together)):
+    lengths = [len(prompt) for prompt in task.prompts]
+    if perturb is None:
+        batches = token_buckets(lengths, tokens_at_once(adapted.device), copies=slots)
+    else:
+        batches = length_buckets(lengths, max(1, _ROWS_OF_ONE_NOISE // slots))
+    for number, rows in enumerate(batches):
         if perturb is not None:
             perturb(number)
         batch = adapted.batch(task, rows, shared)
@@ -76,6 +85,7 @@ def predict(
         done += len(rows)
         if progress is not None:
             progress(done, len(task))
+    logits = agreed_values(logits)
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=(0, 2)))
     if broken.size:
         raise NumericalError(

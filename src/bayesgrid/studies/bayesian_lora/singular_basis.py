@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["SingularBasis", "reference_noise_deviation", "rotate_to_singular_basis"]
-
-_REFERENCE_EPSILON = 1e-6
+__all__ = ["SingularBasis", "rotate_to_singular_basis"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,3 @@ def rotate_to_singular_basis(a: Tensor, b: Tensor) -> SingularBasis:
     values = torch.nn.functional.pad(values, (0, missing))
     threshold = torch.finfo(torch.float32).eps * values.norm(dim=1, keepdim=True)
     return SingularBasis(rotated_a.to(a.dtype), rotated_b.to(b.dtype), values.to(b.dtype), values > threshold)
-
-
-def reference_noise_deviation(singular_values: Tensor, width: float) -> Tensor:
-    """Return σ / (d_i + 1e-6), what TFB's reference code uses, ``[K, r, 1]``.
-
-    Args:
-        singular_values: d, ``[K, r]``.
-        width: σ.
-    """
-    return (width / (singular_values + _REFERENCE_EPSILON)).unsqueeze(-1)

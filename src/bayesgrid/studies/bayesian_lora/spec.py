@@ -1,17 +1,25 @@
 """Run specification of the study: one fitted posterior, evaluated on one data set."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.model_sources import ModelCatalog
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
-from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
-from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec, Scope
+from bayesgrid.grid.specification import RunSpec, seed_slug
+from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
+from bayesgrid.studies.bayesian_lora.job_resources import JobSize, split_size
 
 __all__ = ["SPEC", "BayesianLoraSpec", "EvaluationSpec"]
+
+_LINEARISED_TOGETHER = 128
+"""Questions whose gradients are held at once."""
 
 
 class EvaluationSpec(Parameters):
@@ -91,10 +99,31 @@ class BayesianLoraSpec(FitSpec):
         """Return the training set and the evaluated one."""
         return tuple(dict.fromkeys((self.dataset, self.evaluated())))
 
-    def resources(self) -> Resources:
-        """Return the fit's needs with the time of an evaluation."""
-        fit = super().resources()
-        return fit.model_copy(update={"runtime": 60})
+    def job_size(self, datasets: DatasetCatalog | None, models: ModelCatalog | None) -> JobSize:
+        """Return the size of the evaluation: every draw answers the test questions and the held-out labels."""
+        learnt = self.learnt_labels(datasets)
+        asked = self.evaluation.examples or split_size(datasets, self.evaluated(), "test")
+        questions = asked + math.ceil(self.labels.validation_fraction * learnt)
+        draws = max(1, self.evaluation.draws)
+        if self.method in ("zeroshot", "mle", "map") or self.evaluation.draws == 0:
+            draws = 1
+        elif self.method == "ensemble":
+            draws = self.ensemble.members
+        linearised = self.method in ("laplace", "laplace_kronecker") and self.evaluation.draws > 0
+        if linearised:
+            # One pass forward, and one backward for each difference of two options.
+            draws = self.options(datasets)
+        together = min(questions, _LINEARISED_TOGETHER) if linearised else 0
+        # The dual form needs the gradients of what was learnt again; the Kronecker factors stand for them.
+        kept = together + (learnt if self.method == "laplace" else 0)
+        return replace(
+            super().job_size(datasets, models),
+            slots=1 if linearised else draws,
+            gradient_rows=together,
+            questions=questions,
+            passes=questions * draws * len(self.seeds),
+            jacobian_rows=kept * (self.options(datasets) - 1) if linearised else 0,
+        )
 
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if either data set cannot serve, or they share no answer label."""

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bayesgrid.adapters.low_rank import ANSWER_HEAD, AdapterWeights
-from bayesgrid.adapters.stacked import Projection
+from bayesgrid.adapters.stacked import Projection, low_rank_codes
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.models.prompt_tokens import length_buckets
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import Scope
+from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
 from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
 
 __all__ = ["token_sums"]
@@ -102,7 +102,7 @@ class _Products:
 
     def _projection(self, name: str) -> Projection:
         def project(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:  # noqa: ARG001
-            codes = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
+            codes = low_rank_codes(inputs, a)
             self._outputs[f"{name}.a"] = codes
             self.inputs[f"{name}.a"], self.inputs[f"{name}.b"] = inputs.detach()[0], codes.detach()[0]
             return codes

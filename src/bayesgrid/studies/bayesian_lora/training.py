@@ -18,7 +18,7 @@ from bayesgrid.adapters.slot_optimiser import SlotAdamW, clip_slot_gradients
 from bayesgrid.errors import NumericalError
 from bayesgrid.random_streams import random_stream
 from bayesgrid.store.execution import RunContext
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
 from bayesgrid.studies.bayesian_lora.methods.interface import TrainedMethod
@@ -105,7 +105,7 @@ def train(
         rows_of_slot: the questions of ``task`` that each slot learns; all of them by default.
 
     Raises:
-        NumericalError: if a loss is not finite, naming seed and step.
+        NumericalError: if a loss, or what is learnt in the end, is not finite, naming seed and step.
         Preempted: after a checkpoint, if the run was asked to stop.
     """
     loop = _Loop(spec, method, adapted, task, validation, rows_of_slot)
@@ -166,9 +166,11 @@ class _Loop:
             parameter.grad = None
         self.method.perturb(step)
         slots = torch.nonzero(self.active)[:, 0]
-        together = max(1, rows_at_once(self.adapted.device) // training.batch_size)
-        for chosen in slots.split(together):
-            self._accumulate(step, chosen)
+        rows = {slot: self._rows(slot, step) for slot in slots.tolist()}
+        longest = max(len(self.task.prompts[row]) for row in np.concatenate(list(rows.values())))
+        budget = tokens_at_once(self.adapted.device, gradients=True)
+        for chosen in slots.split(max(1, budget // (training.batch_size * longest))):
+            self._accumulate(step, chosen, np.concatenate([rows[slot] for slot in chosen.tolist()]))
         penalty = self.method.penalty(step)
         if penalty is not None:
             penalty[self.active.to(penalty.device)].sum().backward()
@@ -181,12 +183,12 @@ class _Loop:
             }
             self.optimiser.step(rates, self.active)
         self.method.follow(step, self.active)
-        if training.early_stopping != "none" and (step + 1) % training.evaluate_every == 0:
+        due = (step + 1) % training.evaluate_every == 0 or step + 1 == training.steps
+        if training.early_stopping != "none" and due:
             self._validate(step + 1)
 
-    def _accumulate(self, step: int, chosen: Tensor) -> None:
+    def _accumulate(self, step: int, chosen: Tensor, rows: NDArray[np.int64]) -> None:
         training, task, device = self.spec.training, self.task, self.adapted.device
-        rows = np.concatenate([self._rows(slot, step) for slot in chosen.tolist()])
         shared = task.shared_prefix if self.method.shares_prefix else 0
         batch = self.adapted.batch(task, rows, shared)
         everything = len(chosen) == len(self.active)
@@ -201,15 +203,25 @@ class _Loop:
         means = losses.reshape(len(chosen), -1).mean(1)
         values = means.detach().cpu().numpy()
         if not np.isfinite(values).all():
-            slot = self.method.slots[int(chosen[int(np.flatnonzero(~np.isfinite(values))[0])])]
-            raise NumericalError(
-                "the training loss is not finite",
-                where=f"seed {slot.seed}, member {slot.member}, step {step}",
-                given=values.tolist(),
-                remedy="lower training.learning_rate, set training.gradient_clip, or use precision float32",
-            )
+            broken = int(chosen[int(np.flatnonzero(~np.isfinite(values))[0])])
+            raise self._divergence("the training loss is not finite", broken, step, values.tolist())
         self.history.losses[step, chosen.numpy()] = values
         means.sum().backward()
+
+    def _require_finite_parameters(self, step: int) -> None:
+        for parameter in self.parameters:
+            finite = torch.isfinite(parameter.detach()).flatten(1).all(1)
+            if not bool(finite.all()):
+                raise self._divergence("what is learnt is not finite", int((~finite).nonzero()[0, 0]), step)
+
+    def _divergence(self, message: str, position: int, step: int, given: object = None) -> NumericalError:
+        slot = self.method.slots[position]
+        return NumericalError(
+            message,
+            where=f"seed {slot.seed}, member {slot.member}, step {step}",
+            given=given,
+            remedy="lower training.learning_rate, set training.gradient_clip, or use precision float32",
+        )
 
     def _rows(self, slot: int, step: int) -> NDArray[np.int64]:
         own = self.rows_of_slot[slot]
@@ -217,6 +229,7 @@ class _Loop:
         return own[batch_rows(seed, len(own), self.spec.training.batch_size, step)]
 
     def _validate(self, steps_taken: int) -> None:
+        self._require_finite_parameters(steps_taken - 1)
         self.method.settle()
         logits = torch.from_numpy(predict(self.adapted, self.validation, None)).double()
         answers, options = torch.from_numpy(self.validation.answers), torch.from_numpy(self.validation.options)
@@ -238,6 +251,8 @@ class _Loop:
         for slot in np.flatnonzero(np.isfinite(self.history.best)):
             for kept, parameter in zip(self.kept, self.parameters, strict=True):
                 parameter[slot] = kept[slot]
+        # The loss of a step shows the parameters before it: nothing else looks at those of the last one.
+        self._require_finite_parameters(self.spec.training.steps - 1)
         self.method.settle()
 
     def record(self, step: int, context: RunContext) -> None:

@@ -22,28 +22,39 @@ def initial_labels(seed: int, available: int, count: int) -> NDArray[np.int64]:
     return random_stream(seed, "initial labels").permutation(available)[:count].astype(np.int64)
 
 
-def held_out(seed: int, acquisition: AcquisitionSpec, fraction: float, labelled: int) -> NDArray[np.int64]:
+def held_out(seed: int, acquisition: AcquisitionSpec, fraction: float, groups: Sequence[str]) -> NDArray[np.int64]:
     """Return the places, in the order of purchase, of the labels that are held out of training, sorted.
 
-    ``floor(fraction * labelled)`` of them, and none below ``acquisition.hold_out_from``. Those that a purchase adds are
-    drawn from its own labels, so what was held out once stays so, and nothing that was learnt is held out later.
+    ``floor(fraction * labelled)`` of them as far as groups allow, and none below ``acquisition.hold_out_from``. Those
+    that a purchase adds are drawn from its own labels, so what was held out once stays so, and nothing that was learnt
+    is held out later. A group (twin sentences, one passage, one image) stands on one side as a whole: a question whose
+    group has been bought before joins it there, and a group that is drawn may exceed the number wanted. A group that
+    would leave nothing to learn is learnt.
 
     Args:
         seed: of the run.
         acquisition: how many labels were bought when.
         fraction: share that is held out.
-        labelled: number of labels so far.
+        groups: what each question bought so far shares with others, in the order of purchase; "" where it is alone.
     """
     first = acquisition.hold_out_from
-    places: list[int] = []
-    for round_number, (start, end) in enumerate(_purchases(acquisition, labelled)):
-        if first is None or end < first:
-            continue
+    names = [f"group {group}" if group else f"question {place}" for place, group in enumerate(groups)]
+    outside: list[int] = []
+    side: dict[str, bool] = {}  # whether a name is held out
+    for round_number, (start, end) in enumerate(_purchases(acquisition, len(groups))):
+        mates: dict[str, list[int]] = {}
+        for place in range(start, end):
+            mates.setdefault(names[place], []).append(place)
+        for name, places in mates.items():
+            outside += places if side.get(name, False) else []
         # The small addition keeps 0.1 * 30 at 3.
-        wanted = min(int(fraction * end + 1e-9) - len(places), end - start)
-        drawn = random_stream(seed, "held-out labels", round_number).permutation(end - start)[: max(wanted, 0)]
-        places += (start + drawn).tolist()
-    return np.sort(np.array(places, dtype=np.int64))
+        wanted = 0 if first is None or end < first else int(fraction * end + 1e-9)
+        for place in (start + random_stream(seed, "held-out labels", round_number).permutation(end - start)).tolist():
+            name = names[place]
+            if name not in side:
+                side[name] = len(outside) < wanted and len(outside) + len(mates[name]) < end
+                outside += mates[name] if side[name] else []
+    return np.sort(np.array(outside, dtype=np.int64))
 
 
 def _purchases(acquisition: AcquisitionSpec, labelled: int) -> Sequence[tuple[int, int]]:

@@ -112,7 +112,10 @@ def _play(
     """Fit, answer and, unless this is the last round, buy labels."""
     last = round_number + 1 == spec.acquisition.rounds
     count = history.labelled.shape[1]
-    apart = [held_out(seed, spec.acquisition, spec.labels.validation_fraction, count) for seed in spec.seeds]
+    apart = [
+        held_out(seed, spec.acquisition, spec.labels.validation_fraction, training.groups_of(own))
+        for seed, own in zip(spec.seeds, history.labelled, strict=True)
+    ]
     learnt_rows = [np.delete(own, places) for own, places in zip(history.labelled, apart, strict=True)]
     fit = fit_round(spec, adapted, training, learnt_rows, round_number, context, history.learnt)
     columns: list[dict[str, float]] = []

@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from bayesgrid.adapters.adapter_posterior import POINT_METHODS, AdapterPosterior
 from bayesgrid.adapters.draws import draw_adapters
-from bayesgrid.models.prompt_tokens import length_buckets
-from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, rows_at_once
+from bayesgrid.models.prompt_tokens import token_buckets
+from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel, tokens_at_once
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.laplace_prediction import predict_laplace
+from bayesgrid.studies.bayesian_lora.methods.reference_noise import NOISY_METHODS, reference_noise
 from bayesgrid.studies.bayesian_lora.prediction import predict
 from bayesgrid.studies.bayesian_lora_active.spec import BayesianLoraActiveSpec
 
@@ -21,10 +22,12 @@ def posterior_logits(
 ) -> NDArray[np.float64]:
     """Return the logits of every draw, ``[S, N, C]``; absent options are not masked.
 
-    Draw s is the same function for all questions, in both modes, but for Laplace, which draws each question's logits.
+    Draw s is the same function for all questions, but for Laplace, which draws each question's logits, and for what
+    ``mode: faithful`` does as the reference: noise anew for every batch and token, see
+    :func:`~bayesgrid.studies.bayesian_lora.methods.reference_noise.reference_noise`.
 
     Args:
-        spec: number of draws.
+        spec: mode, and number of draws.
         posterior: what was fitted.
         adapted: its stack is resized.
         task: prepared for the model.
@@ -45,6 +48,9 @@ def posterior_logits(
     count = 1 if posterior.method in POINT_METHODS else spec.acquisition.draws
     if posterior.method == "ensemble":
         count = len(posterior.members)
+    if spec.mode == "faithful" and posterior.method in NOISY_METHODS:
+        with reference_noise(posterior, adapted.stack, seed=seed) as perturb:
+            return predict(adapted, task, [posterior.mean] * count, perturb=perturb).astype(np.float64)
     return predict(adapted, task, list(draw_adapters(posterior, range(count), seed=seed))).astype(np.float64)
 
 
@@ -60,7 +66,7 @@ def mean_features(posterior: AdapterPosterior, adapted: AdaptedModel, task: Answ
     adapted.stack.resize(1)
     adapted.stack.load(0, posterior.mean)
     features: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(task)
-    for rows in length_buckets([len(prompt) for prompt in task.prompts], rows_at_once(adapted.device)):
+    for rows in token_buckets([len(prompt) for prompt in task.prompts], tokens_at_once(adapted.device)):
         batch = adapted.batch(task, rows, task.shared_prefix)
         states = adapted.model.hidden(batch).cpu().numpy()
         for place, row in enumerate(rows):

@@ -14,7 +14,7 @@ from bayesgrid.store.execution import RunContext
 from bayesgrid.store.tracking import Tracker, Value
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import PARENTS
+from bayesgrid.studies.bayesian_lora.fit_parameters import PARENTS
 from bayesgrid.studies.bayesian_lora.methods import posterior_fit, trained_method
 from bayesgrid.studies.bayesian_lora.methods.interface import TrainedMethod
 from bayesgrid.studies.bayesian_lora.training import train
@@ -60,7 +60,7 @@ def fit_round(
         spec: of the run.
         adapted: its stack is resized.
         task: all training questions, prepared for the model.
-        rows_of_seed: the questions whose labels each seed learns, equally many.
+        rows_of_seed: the questions whose labels each seed learns.
         round_number: from 0.
         context: of the run.
         learnt: what the fit goes on from; empty for a cold start.
@@ -74,7 +74,8 @@ def fit_round(
     slots = kind.slots_of(trained)
     members = len(slots) // len(spec.seeds)
     adapted.stack.resize(len(slots))
-    method = kind(trained, adapted.stack, slots, len(rows_of_seed[0]))
+    rows_of_slot = [rows_of_seed[place // members] for place in range(len(slots))]
+    method = kind(trained, adapted.stack, slots, [len(rows) for rows in rows_of_slot])
     nothing = task.rows(np.empty(0, dtype=np.int64))
     history = train(
         trained,
@@ -83,7 +84,7 @@ def fit_round(
         task,
         nothing,
         _context_of_round(context, round_number, trained.training.steps),
-        rows_of_slot=[rows_of_seed[place // members] for place in range(len(slots))],
+        rows_of_slot=rows_of_slot,
     )
     posteriors = [method.posterior(place) for place in range(len(spec.seeds))]
     kept = {} if spec.acquisition.cold_start else _learnt(method)

@@ -1,15 +1,19 @@
 """Run specification of the study: a method that buys its own labels in rounds, by one rule of acquisition."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.model_sources import ModelCatalog
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
-from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
-from bayesgrid.studies.bayesian_lora.fit_spec import PARENTS, FitSpec
+from bayesgrid.grid.specification import RunSpec, seed_slug
+from bayesgrid.studies.bayesian_lora.fit_parameters import NOISY_METHODS, PARENTS
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
+from bayesgrid.studies.bayesian_lora.job_resources import JobSize, split_size
 
 __all__ = ["DISAGREEMENT_RULES", "FAITHFUL_ACQUISITION", "SPEC", "AcquisitionSpec", "BayesianLoraActiveSpec", "Rule"]
 
@@ -127,11 +131,21 @@ class BayesianLoraActiveSpec(FitSpec):
             parts.append(self.mode)
         return "-".join([*parts, seed_slug(self.seeds)])
 
-    def resources(self) -> Resources:
-        """Return the needs of one fit, with the time of all rounds."""
-        fit = super().resources()
-        rounds = self.acquisition.rounds
-        return fit.model_copy(update={"runtime": 30 + (fit.runtime - 30) * rounds + 5 * rounds})
+    def job_size(self, datasets: DatasetCatalog | None, models: ModelCatalog | None) -> JobSize:
+        """Return the size of all rounds: in each a fit, of a parent too, and answers of all draws."""
+        fit = super().job_size(datasets, models)
+        acquisition = self.acquisition
+        pool = acquisition.pool or split_size(datasets, self.dataset, "train")
+        asked = acquisition.evaluation_examples or split_size(datasets, self.dataset, "test")
+        parent = self.trained()
+        trained = 0 if parent is self else parent.job_size(datasets, models).passes
+        answered = acquisition.draws * (pool + asked) * len(self.seeds)
+        questions = asked + split_size(datasets, self.dataset, "train")
+        return replace(fit, questions=questions, passes=acquisition.rounds * (fit.passes + trained + answered))
+
+    def learnt_labels(self, datasets: DatasetCatalog | None) -> int:
+        """Return how many labels the last round has."""
+        return self.acquisition.labels_after(self.acquisition.rounds - 1)
 
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if the data set has too few questions, or rule and method do not fit each other."""
@@ -187,6 +201,13 @@ class BayesianLoraActiveSpec(FitSpec):
                 given=rule,
                 allowed="random, entropy, least_confidence, margin, k_means_plus_plus",
                 remedy="exclude the combination from the grid, or raise acquisition.draws",
+            )
+        if rule == "batch_bald" and self.mode == "faithful" and self.method in NOISY_METHODS:
+            raise ConfigurationError(
+                "key 'acquisition.rule': the reference draws anew for every batch of questions, so they have no joint "
+                "disagreement",
+                given=f"{rule} with method {self.method!r} in mode faithful",
+                allowed="bald, power_bald, or mode correct",
             )
         if rule == "batch_bald" and self.method in PARENTS[1:]:
             raise ConfigurationError(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.model_sources import ModelCatalog
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
@@ -234,7 +235,7 @@ class RegressionSpec(RunSpec):
         """Return the one data set of the run."""
         return (self.dataset,)
 
-    def resources(self) -> Resources:
+    def resources(self, datasets: DatasetCatalog | None = None, models: ModelCatalog | None = None) -> Resources:
         """Return one CPU thread, and time by the numbers of queries and of fits."""
         queries = -(-self.labels.budget // self.labels.query_size)
         fits = self.labels.budget if self.training.refit_after == "label" else queries

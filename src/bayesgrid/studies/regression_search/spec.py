@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.model_sources import ModelCatalog
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
@@ -107,7 +108,7 @@ class RegressionSearchSpec(RunSpec):
         """Return the one data set of the run."""
         return (self.dataset,)
 
-    def resources(self) -> Resources:
+    def resources(self, datasets: DatasetCatalog | None = None, models: ModelCatalog | None = None) -> Resources:
         """Return one CPU thread, and time by the number of fits."""
         fits = (self.configurations + len(self.include) + 1) * len(self.seeds)
         return Resources(mem_mb=2000, runtime=20 + fits // 4)

@@ -58,7 +58,7 @@ def test_jacobian_of_the_head_alone(setting):
 def test_blocks_of_questions_are_the_rows_of_the_whole(setting, monkeypatch):
     adapted, task, weights, _, _ = setting()
     whole, logits = answer_jacobian(adapted, task, weights)
-    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.answer_jacobian.rows_at_once", lambda device: 2)
+    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.answer_jacobian.tokens_at_once", lambda device, gradients: 20)
     seen = []
     for rows, answered, blocks in jacobian_blocks(adapted, task, weights, "all", questions=3):
         seen += rows.tolist()

@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from bayesgrid.data.checksums import sha256_of_file
 from bayesgrid.data.choice_questions import ChoiceQuestion, ChoiceQuestions, write_choice_questions
 from bayesgrid.data.prepared_folders import PROVENANCE_FILE
 from bayesgrid.errors import DataError
+from bayesgrid.grid.identity import identity_record, run_id
 from bayesgrid.store.execution import RunInputs
 from bayesgrid.studies.bayesian_lora import evaluate, fit
 from bayesgrid.studies.bayesian_lora.spec import BayesianLoraSpec
@@ -160,14 +165,18 @@ def runs(model_folder, data_root, make_context, tmp_path):
         result = fit.run(spec, context, inputs(needs))
         return finished(context, result), result
 
-    def run(method, mode="correct", evaluation=None, state=None, **groups):
-        spec = BayesianLoraSpec.from_parameters(
+    def specification(method, mode="correct", evaluation=None, **groups):
+        return BayesianLoraSpec.from_parameters(
             {**values(method, mode, **groups), "evaluation": {"draws": 3, **(evaluation or {})}}, where="test"
         )
+
+    def run(method, mode="correct", evaluation=None, state=None, **groups):
+        spec = specification(method, mode, evaluation, **groups)
         folder, fit_result = (state, None) if state else fitted(spec.fit())
         context = make_context(f"evaluation-{abs(hash(json.dumps(evaluation, sort_keys=True)))}")
         return folder, fit_result, evaluate.run(spec, context, inputs({"fit": folder}))
 
+    run.specification = specification
     return run
 
 
@@ -206,6 +215,11 @@ def test_every_method_is_fitted_and_evaluated_on_its_own_and_on_another_set(runs
     assert {"accuracy", "nll", "tempered_nll", "inverse_temperature", "coverage_90", "seconds_per_example"} <= set(
         own.metrics["metric"]
     )
+    costs = own.metrics.pivot_table(index="seed", columns="metric", values="value")
+    assert (costs["seconds_per_example_p50"] <= costs["seconds_per_example_p95"]).all()
+    assert (costs["prediction_memory_mb"] < costs["peak_memory_mb"]).all()
+    assert (costs["warm_up_batches"] >= 1).all()
+    assert (costs["tokens_per_second"] * costs["seconds_per_example"] > 10).all()
     for split, count in (("validation", 6), ("test", 9)):
         _check_predictions(own.predictions, LETTERS, draws, split)
         assert (own.predictions["split"] == split).sum() == 2 * count * draws
@@ -298,6 +312,17 @@ def test_tfb_starts_from_its_parents_product(runs, tmp_path):
     assert read_provenance(state / "posterior" / "seed-0").parent_run == "parent-mle-correct"
 
 
+@pytest.mark.parametrize("method", ["laplace", "laplace_kronecker"])
+@pytest.mark.parametrize("chosen", ["evidence", "parent"])
+def test_laplace_reports_the_precisions_of_its_prior_of_the_evidence_and_of_its_parent(runs, method, chosen):
+    groups = {"laplace": {"logit_draws": 4, "prior_precision": chosen}, "map": {"standard_deviation": 0.5}}
+    _, fitted, _ = runs(method, seeds=[0], **groups)
+    values = fitted.metrics[fitted.metrics["split"] == "train"].set_index("metric")["value"]
+    assert values["parent_prior_precision"] == 4.0
+    assert values["prior_precision"] == values[f"{chosen}_prior_precision"]
+    assert abs(values["evidence_prior_precision"] - 4.0) > 0.1
+
+
 def test_one_answer_for_all_labels_is_nothing_to_learn(runs, monkeypatch):
     from bayesgrid.studies.bayesian_lora import run_inputs
 
@@ -338,3 +363,69 @@ def test_seed_that_stops_early_reports_the_loss_of_its_own_last_steps(runs, tmp_
     assert (fitted.metrics.query("metric == 'stopped_at'")["value"] < 34).all()
     assert np.isfinite(fitted.metrics["value"]).all()
     assert (losses > 0).all()
+
+
+def _job(spec, needs):
+    record = identity_record(spec, data_versions={"letters": "1"}, model_revision="r", needs=needs)
+    return {
+        "run": run_id(spec.slug(), record),
+        "study": spec.study,
+        "parameters": spec.sparse_parameters(),
+        "data_versions": {"letters": "1"},
+        "needs": needs,
+        "model_revision": "r",
+    }
+
+
+def _project(root, model_folder, data_root):
+    (root / "config" / "experiments").mkdir(parents=True)
+    (root / "Snakefile").touch()
+    state = root / "results" / "state"
+    shutil.copytree(data_root, state / "data")
+    (state / "models" / "tiny-r").mkdir(parents=True)
+    (state / "models" / "tiny-r" / "model.json").write_text(json.dumps({"folder": str(model_folder), "files": {}}))
+    configuration = json.loads((Path(__file__).parents[4] / "config" / "deepspeed" / "zero3.json").read_text())
+    # Even the smallest layers are divided, and given back after use.
+    configuration["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    (root / "zero3.json").write_text(json.dumps(configuration))
+    return state
+
+
+def _tensors(folder):
+    from safetensors.torch import load_file
+
+    return {
+        f"{path.relative_to(folder)}/{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def test_job_in_two_processes_writes_what_one_process_writes(runs, model_folder, data_root, tmp_path):
+    pytest.importorskip("deepspeed")
+    training = {"steps": 6, "learning_rate": 0.01, "early_stopping": "restore_best", "evaluate_every": 2}
+    alone, fitted, own = runs("blob", training=training)
+    project = tmp_path / "project"
+    state = _project(project, model_folder, data_root)
+    evaluation = runs.specification("blob", training=training)
+    fit_job = _job(evaluation.fit(), {})
+    evaluation_job = _job(evaluation, {"fit": fit_job["run"]})
+    settings = {"experiments": [], "sharding": {"processes": {"tiny": 2}, "configuration": "zero3.json"}}
+    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    for job in (fit_job, evaluation_job):
+        command = ["run", "--job", json.dumps(job), "--project", str(project), "--settings", json.dumps(settings)]
+        said = subprocess.run(
+            [sys.executable, "-m", "bayesgrid.cli", *command],
+            env=environment, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert said.returncode == 0, said.stderr[-3000:]
+    wanted, found = _tensors(alone / "posterior"), _tensors(state / fit_job["run"] / "posterior")
+    assert wanted.keys() == found.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    for job, expected in ((fit_job, fitted), (evaluation_job, own)):
+        published = project / "results" / "runs" / job["study"] / job["run"]
+        answers = pd.read_parquet(published / "predictions.parquet")
+        pd.testing.assert_frame_equal(answers, expected.predictions, check_dtype=False, rtol=1e-3, atol=1e-3)
+        assert json.loads((published / "manifest.json").read_text())["run"] == job["run"]
+        assert not (state / "cache").exists()

@@ -7,6 +7,7 @@ from bayesgrid.studies.bayesian_lora.methods import trained_method
 from bayesgrid.studies.bayesian_lora.schedules import cycle_length, likelihood_rate_factor
 
 STEPS = 40
+WHOLE = np.array([STEPS, STEPS])
 
 
 @pytest.fixture
@@ -79,12 +80,28 @@ def test_collapse_is_judged_by_the_steps_a_slot_trained(started, make_task, capl
     losses = np.full((STEPS, 2), np.nan, dtype=np.float32)
     losses[:, 0] = np.log(3) + 0.01
     losses[:10, 1] = 0.3
-    assert collapsed_slots(losses, own, make_task(12)).tolist() == [1.0, 0.0]
+    assert collapsed_slots(losses, WHOLE, own, make_task(12)).tolist() == [1.0, 0.0]
     assert "seed 0" in caplog.text
+
+
+def test_collapse_after_the_weights_that_were_kept_does_not_count(started, make_task):
+    losses = np.full((300, 2), np.log(3), dtype=np.float32)
+    losses[:50] = 0.3
+    assert collapsed_slots(losses, np.array([50, 300]), started("mle"), make_task(12)).tolist() == [0.0, 1.0]
 
 
 def test_chance_is_that_of_the_options_present(started, make_task):
     own = started("mle")
     losses = np.full((STEPS, 2), np.log(2), dtype=np.float32)
-    assert collapsed_slots(losses, own, make_task(12)).tolist() == [0.0, 0.0]
-    assert collapsed_slots(losses, own, make_task(12, options=[2] * 12)).tolist() == [1.0, 1.0]
+    assert collapsed_slots(losses, WHOLE, own, make_task(12)).tolist() == [0.0, 0.0]
+    assert collapsed_slots(losses, WHOLE, own, make_task(12, options=[2] * 12)).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("few", "many"), [(3, 4), (3, 5), (2, 10)])
+def test_chance_is_the_mean_logarithm_of_unequal_numbers_of_options(started, make_task, few, many):
+    # The mean logarithm lies between the logarithms of two whole numbers, nearer to one or the other.
+    task = make_task(12, labels=tuple(range(3, 13)), options=[few] * 6 + [many] * 6)
+    chance = (np.log(few) + np.log(many)) / 2
+    losses = np.full((STEPS, 2), chance, dtype=np.float32)
+    losses[:, 1] -= 0.03
+    assert collapsed_slots(losses, WHOLE, started("mle"), task).tolist() == [1.0, 0.0]

@@ -435,3 +435,20 @@ def test_tfb_of_the_reference_returns_a_width_that_breaks_the_tolerance(widened)
         return change / loss
 
     assert fitted.measured["width"] == reference_width(relative, threshold=0.003)
+
+
+@pytest.mark.parametrize(("method", "mode"), [("map", "correct"), ("blob", "correct"), ("scalabl", "faithful")])
+def test_every_slot_weighs_its_prior_by_its_own_number_of_examples(started, method, mode):
+    # Within the first cycles of the faithful weights, whose lengths follow from the numbers of examples.
+    counts, step = [10, 40], 290
+    together = started(method, counts, mode=mode, seeds=[0, 1], training={"steps": 1000})
+    alone = [started(method, count, mode=mode, seeds=[0, 1], training={"steps": 1000}) for count in counts]
+    everyone = [together, *alone]
+    if mode == "correct":
+        penalties = [own.penalty(step).detach() for own in everyone]
+    else:
+        for own in everyone:
+            own.follow(step, torch.tensor([True, True]))
+        penalties = [own.measured()["mean_deviation"] for own in everyone]
+    assert [float(penalties[0][slot]) for slot in (0, 1)] == [float(penalties[1][0]), float(penalties[2][1])]
+    assert float(penalties[1][1]) != float(penalties[2][1])

@@ -16,8 +16,8 @@ def draws(adapted_model, fit_spec, random_weights):
     return adapted, [random_weights(adapted.stack, seed=seed) for seed in range(3)]
 
 
-def _rows(monkeypatch, count):
-    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction.rows_at_once", lambda device: count)
+def _tokens(monkeypatch, count):
+    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction.tokens_at_once", lambda device: count)
 
 
 def test_logits_are_those_of_the_merged_model(draws, make_task, merged_logits):
@@ -30,13 +30,28 @@ def test_logits_are_those_of_the_merged_model(draws, make_task, merged_logits):
         np.testing.assert_allclose(found[slot], expected, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 64])
-def test_batch_size_changes_nothing(draws, make_task, monkeypatch, rows):
+@pytest.mark.parametrize("tokens", [1, 70, 10_000])
+def test_batch_size_changes_nothing(draws, make_task, monkeypatch, tokens):
     adapted, weights = draws
     task = make_task(9)
     expected = predict(adapted, task, weights)
-    _rows(monkeypatch, rows)
+    _tokens(monkeypatch, tokens)
     np.testing.assert_allclose(predict(adapted, task, weights), expected, atol=1e-5)
+
+
+def test_no_batch_has_more_tokens_than_the_bound_and_short_prompts_fill_it(draws, make_task, monkeypatch):
+    adapted, weights = draws
+    task = make_task(40, longest=30)
+    _tokens(monkeypatch, 300)
+    seen = []
+    answer = adapted.model.logits
+    monkeypatch.setattr(
+        adapted.model, "logits", lambda batch, *rest: seen.append(tuple(batch.tokens.shape)) or answer(batch, *rest)
+    )
+    predict(adapted, dataclasses.replace(task, shared_prefix=0), weights)
+    assert max(rows * length for rows, length in seen) <= 300
+    assert sum(rows for rows, _ in seen) == 3 * 40
+    assert seen[0][0] > seen[-1][0]
 
 
 def test_order_of_questions_changes_nothing(draws, make_task):
@@ -50,7 +65,7 @@ def test_order_of_questions_changes_nothing(draws, make_task):
 def test_draws_together_answer_as_one_by_one(draws, make_task, monkeypatch):
     adapted, weights = draws
     task = make_task(9)
-    _rows(monkeypatch, 9)
+    _tokens(monkeypatch, 130)
     together = predict(adapted, task, weights)
     alone = np.concatenate([predict(adapted, task, [one]) for one in weights])
     np.testing.assert_allclose(together, alone, atol=1e-5, rtol=1e-6)
@@ -134,7 +149,7 @@ def test_logit_that_is_not_finite_names_the_question(draws, make_task):
 def test_noise_is_set_before_each_batch_and_sees_whole_prompts(draws, make_task, monkeypatch):
     adapted, weights = draws
     task = make_task(7)
-    _rows(monkeypatch, 9)
+    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction._ROWS_OF_ONE_NOISE", 9)
     lengths, numbers = [], []
     layer = adapted.stack.layers["layers.0.self_attn.q_proj"]
 

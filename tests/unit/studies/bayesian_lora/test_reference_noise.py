@@ -84,7 +84,7 @@ def test_answers_depend_on_the_batch_and_repeat_with_the_seed(noisy, make_task, 
     first = _answers(adapted, posterior, task)
     np.testing.assert_array_equal(_answers(adapted, posterior, task), first)
     assert np.abs(_answers(adapted, posterior, task, seed=1) - first).max() > 1e-2
-    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction.rows_at_once", lambda device: 4)
+    monkeypatch.setattr("bayesgrid.studies.bayesian_lora.prediction._ROWS_OF_ONE_NOISE", 4)
     assert np.abs(_answers(adapted, posterior, task) - first).max() > 1e-2
 
 

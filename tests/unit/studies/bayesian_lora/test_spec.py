@@ -60,6 +60,8 @@ def test_a_specification_survives_its_sparse_form(method, mode):
         {"method": "ensemble", "evaluation": {"scope": "head"}},
         {"method": "blob", "lora": {"head": False}, "evaluation": {"scope": "head"}},
         {"method": "laplace", "lora": {"head": False}, "laplace": {"scope": "head"}},
+        {"method": "laplace", "laplace": {"parent": "mle", "prior_precision": "parent"}},
+        {"method": "laplace_kronecker", "mode": "faithful", "laplace": {"parent": "map", "prior_precision": "parent"}},
         {"method": "mcdropout", "evaluation": {"antithetic": True}},
         {"method": "zeroshot", "dataset": "mmlu_college_physics"},
         {"method": "mle", "labels": {"budget": 10**6}},

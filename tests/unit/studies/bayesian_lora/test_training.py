@@ -191,6 +191,32 @@ def test_weights_kept_are_those_of_the_best_step(trained, make_task, make_contex
         np.testing.assert_array_equal(kept.numpy(), arrays[f"parameter.{index}"])
 
 
+@pytest.mark.parametrize(("rate", "last_is_best"), [(0.01, True), (0.1, False)])
+def test_the_state_kept_is_the_best_of_all_validated_ones_and_of_the_last(
+    adapted_model, make_task, make_context, fit_spec, rate, last_is_best
+):
+    # The learning rate is 0 in the last step, so there must be two after the last regular validation.
+    training = {"steps": 10, "evaluate_every": 4, "patience": 9, "learning_rate": rate}
+    spec = fit_spec("mle", training={**training, "early_stopping": "restore_best"})
+    adapted, task, validation = adapted_model(spec), make_task(8), make_task(12, seed=5)
+    states = {}
+    context = make_context(report_progress=lambda _, done, __: states.update({done: adapted.stack.export(0)}))
+    own = trained_method(spec)(spec, adapted.stack, trained_method(spec).slots_of(spec), len(task))
+    history = train(spec, own, adapted, task, validation, context)
+    kept = adapted.stack.export(0)
+    losses = {}
+    for step in (4, 8, 10):
+        logits = torch.from_numpy(predict(adapted, validation, [states[step]])).double()[0]
+        losses[step] = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(validation.answers)))
+    best = min(losses, key=losses.get)
+    assert (best == 10) is last_is_best
+    assert history.stopped_at.tolist() == [best]
+    assert history.best[0] == pytest.approx(losses[best], abs=1e-6)
+    for path, pair in kept.pairs.items():
+        assert torch.equal(pair.a, states[best].pairs[path].a)
+        assert torch.equal(pair.b, states[best].pairs[path].b)
+
+
 def test_loss_that_is_not_finite_names_seed_and_step(trained, make_task):
     task = make_task(14)
     bad = int(batch_rows(7, 14, 4, 3)[0])
@@ -202,6 +228,24 @@ def test_loss_that_is_not_finite_names_seed_and_step(trained, make_task):
     broken = dataclasses.replace(task, prompts=tuple(embedded), shared_prefix=0)
     with pytest.raises(NumericalError, match="seed 7, member 0, step 3"):
         trained("mle", task=broken, seeds=[7])
+
+
+@pytest.mark.parametrize("stopping", ["none", "restore_best"])
+def test_weights_that_are_not_finite_after_the_last_step_name_their_seed(
+    adapted_model, make_task, make_context, fit_spec, stopping
+):
+    spec = fit_spec("mle", seeds=[3, 7], training={"steps": 2, "early_stopping": stopping})
+    kind = trained_method(spec)
+
+    class Diverging(kind):
+        def follow(self, step, active):
+            if step == 1:
+                self.stack.parameters()[-1].data[1, 0, 0] = np.nan
+
+    adapted, task = adapted_model(spec, 2), make_task(8)
+    own = Diverging(spec, adapted.stack, kind.slots_of(spec), len(task))
+    with pytest.raises(NumericalError, match="seed 7, member 0, step 1"):
+        train(spec, own, adapted, task, make_task(6, seed=5), make_context())
 
 
 def test_maximum_likelihood_equals_a_plain_loop_over_a_peft_adapter(trained, causal_model, make_task, fit_spec):

@@ -10,6 +10,7 @@ from bayesgrid.models.answer_model import prompt_batch
 from bayesgrid.studies.bayesian_lora_active.bought_labels import pool
 from bayesgrid.studies.bayesian_lora_active.label_choice import choose_labels
 from bayesgrid.studies.bayesian_lora_active.posterior_answers import mean_features, posterior_logits
+from bayesgrid.studies.bayesian_lora_active.spec import BayesianLoraActiveSpec
 
 RULES = ("random", "entropy", "least_confidence", "margin", "bald", "power_bald", "batch_bald", "k_means_plus_plus")
 
@@ -92,3 +93,27 @@ def test_features_times_the_head_are_the_logits_of_the_mean(active_spec, tiny_mo
     features = mean_features(posterior, adapted, task)
     logits = posterior_logits(spec, posterior, adapted, task, 0)[0]
     np.testing.assert_allclose(features @ adapted.model.head.weight.numpy().T, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["blob", "mcdropout"])
+@pytest.mark.parametrize("mode", ["correct", "faithful"])
+def test_draws_are_one_function_in_the_correct_mode_and_made_anew_for_every_batch_in_the_faithful_one(
+    active_spec, tiny_model, questions, method, mode
+):
+    values = active_spec(method).model_dump(mode="json") | {"mode": mode}
+    spec = BayesianLoraActiveSpec.from_parameters(values, where="test")
+    adapted = tiny_model(spec)
+    mean = random_adapter(adapted, 0)
+    tensors = {f"{path}.standard_deviation": 0.1 + pair.a.abs() for path, pair in mean.pairs.items()}
+    blob = method == "blob"
+    posterior = AdapterPosterior(method, mean, tensors if blob else {}, {} if blob else {"dropout": 0.3})
+    task = questions(1)
+    # More copies of one question than share a batch.
+    copies = task.rows(np.zeros(30, dtype=np.int64))
+    logits = posterior_logits(spec, posterior, adapted, copies, 0)
+    assert logits.shape == (3, 30, 3)
+    spread = np.ptp(logits, axis=1).max()
+    assert spread > 1e-2 if mode == "faithful" else spread < 1e-4
+    assert np.ptp(logits, axis=0).max() > 1e-2
+    np.testing.assert_array_equal(posterior_logits(spec, posterior, adapted, copies, 0), logits)
+    assert all(layer.projection is None for layer in adapted.stack.layers.values())

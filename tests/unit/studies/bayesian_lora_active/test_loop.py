@@ -113,7 +113,7 @@ def test_labels_that_were_not_bought_or_are_held_out_do_not_change_what_is_learn
     bought = initial_labels(0, 40, 6)
     names = [name for own in first.rounds["chosen"] for name in own]
     bought = np.concatenate([bought, [task.questions.index(name) for name in names]])
-    learnt = np.delete(bought, held_out(0, spec.acquisition, 0.25, len(bought)))
+    learnt = np.delete(bought, held_out(0, spec.acquisition, 0.25, [""] * len(bought)))
     assert len(learnt) < len(bought) < 40
     answers = (task.answers + 1) % 3
     answers[learnt] = task.answers[learnt]
@@ -132,6 +132,21 @@ def test_seed_alone_equals_seed_in_block(active_spec, play, method, rule):
     assert part["chosen"].tolist() == alone.rounds["chosen"].tolist()
     numbers = [name for name in part.columns if name not in ("chosen", "score_ties")]
     pd.testing.assert_frame_equal(part[numbers], alone.rounds[numbers], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["map", "scalabl"])
+def test_seeds_whose_groups_hold_out_different_numbers_learn_as_each_does_alone(active_spec, play, questions, method):
+    task = questions(40)
+    grouped = dataclasses.replace(task, groups=tuple(f"passage {row // 8}" for row in range(40)))
+    usual = {"acquisition": {"rule": "random"}, "labels": {"validation_fraction": 0.25}}
+    together = play(active_spec(method, seeds=[0, 1, 2], **usual), "together", training=grouped).rounds
+    assert together.groupby("round")["held_out"].nunique().max() > 1
+    for seed in (0, 1, 2):
+        alone = play(active_spec(method, seeds=[seed], **usual), f"alone-{seed}", training=grouped).rounds
+        part = together[together["seed"] == seed].reset_index(drop=True)
+        assert part["chosen"].tolist() == alone["chosen"].tolist()
+        numbers = [name for name in part.columns if name not in ("chosen", "score_ties")]
+        pd.testing.assert_frame_equal(part[numbers], alone[numbers], rtol=1e-3, atol=1e-4)
 
 
 def test_published_values_can_be_computed_again_from_the_predictions(active_spec, play):

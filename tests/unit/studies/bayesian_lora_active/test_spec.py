@@ -29,6 +29,7 @@ def test_the_study_is_found_by_its_name():
         ("map", {"acquisition": {"rule": "batch_bald"}}, "one draw"),
         ("blob", {"acquisition": {"draws": 1}}, "one draw"),
         ("laplace", {"acquisition": {"rule": "batch_bald"}}, "no joint disagreement"),
+        ("blob", {"mode": "faithful", "acquisition": {"rule": "batch_bald"}}, "no joint disagreement"),
         ("zeroshot", {"acquisition": {"rule": "entropy"}}, "nothing is learnt"),
         ("blob", {"acquisition": {"rounds": 80}}, "training split is smaller"),
         ("blob", {"acquisition": {"evaluation_examples": 101}}, "test split is smaller"),

@@ -5,21 +5,12 @@ A module's weights are its first factor ``a [r, d_in]`` row by row, then its sec
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from bayesgrid.adapters.low_rank import AdapterWeights, LowRankPair
 from bayesgrid.errors import StateError
 
-__all__ = ["factor_matrices", "shift_adapter", "weight_vector"]
-
-
-def weight_vector(a: Tensor, b: Tensor) -> Tensor:
-    """Return the two factors as one vector, ``[..., P_m]``, from ``a [..., r, d_in]`` and ``b [..., d_out, r]``.
-
-    Gradients of all slots of a stack (``a [K, r, d_in]``) become K Jacobian rows.
-    """
-    return torch.cat([a.flatten(-2), b.flatten(-2)], -1)
+__all__ = ["factor_matrices", "shift_adapter"]
 
 
 def factor_matrices(vectors: Tensor, pair: LowRankPair) -> tuple[Tensor, Tensor]:

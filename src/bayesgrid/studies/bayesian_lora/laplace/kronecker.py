@@ -33,7 +33,6 @@ __all__ = [
     "KroneckerLaplace",
     "eigenvalue_corrected_block",
     "fit_kronecker_laplace",
-    "matrix_gradients",
     "token_summed_block",
 ]
 
@@ -59,18 +58,6 @@ class KroneckerBlock:
     def coordinates(self, matrices: Tensor) -> Tensor:
         """Return ``U_G^T M U_A``, ``[..., p, q]``, for matrices M ``[..., o, d]``."""
         return self.output_basis.T @ matrices.to(self.eigenvalues) @ self.input_basis
-
-
-def matrix_gradients(activations: Tensor, output_gradients: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the gradient of each output in a weight matrix, ``sum_t g_t a_t^T``, float64 ``[N, K, o, d]``.
-
-    Args:
-        activations: ``[N, T, d]``, inputs of the matrix.
-        output_gradients: ``[N, K, T, o]``, of K scalar outputs in the outputs of the matrix.
-        mask: ``[N, T]``, true at real tokens; None when all are.
-    """
-    inputs = activations.double() if mask is None else activations.double().masked_fill(~mask[..., None], 0.0)
-    return torch.einsum("nkto,ntd->nkod", output_gradients.double(), inputs)
 
 
 def eigenvalue_corrected_block(gradients: Tensor) -> KroneckerBlock:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgrid.adapters.posterior_files import AdapterPosterior
+from bayesgrid.adapters.stacked import low_rank_codes
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.bayesian_lora.divergences import gaussian_divergence, reference_blob_divergence
 from bayesgrid.studies.bayesian_lora.methods.interface import per_slot
@@ -90,8 +91,8 @@ class BayesByBackprop(VariationalMethod):
             ) -> Tensor:
                 own = noise if slots is None else noise[slots]
                 if granularity == "none":
-                    return torch.einsum("knld,krd->knlr", inputs, (a + own).to(inputs.dtype))
-                means = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
+                    return low_rank_codes(inputs, a + own)
+                means = low_rank_codes(inputs, a)
                 sizes = {"in": inputs.shape[-1], "out": a.shape[1]}
                 signs = [self._signs(path, step, inputs, slots, end, size) for end, size in sizes.items()]
                 return means + flipout(inputs, own.to(inputs.dtype), *signs)

@@ -1,6 +1,6 @@
 """What a method is: what it adds to the training of plain adapters, or how it is fitted to a trained one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,17 +36,20 @@ class TrainedMethod:
         spec: all hyperparameters.
         stack: adapters, one slot for each of ``slots``.
         slots: whose they are; members of one seed stand together.
-        examples: N, the number of labels that are learnt.
+        examples: N, the number of labels that are learnt: one for all slots, or one for each.
     """
 
     shares_prefix = True
     """Whether all prompts of a step see the same weights, so that their common beginning is computed once."""
 
-    def __init__(self, spec: FitSpec, stack: AdapterStack, slots: tuple[Slot, ...], examples: int) -> None:
+    def __init__(
+        self, spec: FitSpec, stack: AdapterStack, slots: tuple[Slot, ...], examples: int | Sequence[int]
+    ) -> None:
         self.spec = spec
         self.stack = stack
         self.slots = slots
-        self.examples = examples
+        self.examples = (examples,) * len(slots) if isinstance(examples, int) else tuple(examples)
+        """N of each slot."""
 
     @staticmethod
     def slots_of(spec: FitSpec) -> tuple[Slot, ...]:

@@ -14,6 +14,7 @@ from bayesgrid.studies.bayesian_lora.answer_jacobian import answer_jacobian
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
 from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
 from bayesgrid.studies.bayesian_lora.laplace.dual import fit_dual_laplace
+from bayesgrid.studies.bayesian_lora.laplace.prior_precision import chosen_precision, precision_metrics
 from bayesgrid.studies.bayesian_lora.methods.interface import FittedPosterior
 
 __all__ = ["fit_posterior"]
@@ -44,12 +45,12 @@ def fit_posterior(
         torch.from_numpy(task.answers),
         squared_norm,
         options=torch.from_numpy(task.options),
-        precision=None if laplace.prior_precision == "evidence" else float(laplace.prior_precision),
+        precision=chosen_precision(laplace, parent),
         overwrite=True,
         product_type=torch.float32,
     )
     measured = {
-        "prior_precision": fitted.precision,
+        **precision_metrics(fitted.precision, parent, fitted.eigenvalues, squared_norm, fitted.log_likelihood),
         "effective_parameters": fitted.effective_parameters,
         "log_evidence": fitted.log_evidence,
     }

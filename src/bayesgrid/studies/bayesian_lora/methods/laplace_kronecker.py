@@ -20,7 +20,8 @@ from bayesgrid.store.execution import RunContext
 from bayesgrid.studies.bayesian_lora.adapted_model import AdaptedModel
 from bayesgrid.studies.bayesian_lora.answer_jacobian import answer_jacobian
 from bayesgrid.studies.bayesian_lora.answer_task import AnswerTask
-from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec, Scope
+from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
+from bayesgrid.studies.bayesian_lora.fit_spec import FitSpec
 from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices
 from bayesgrid.studies.bayesian_lora.laplace.dual import training_log_likelihood
 from bayesgrid.studies.bayesian_lora.laplace.evidence import effective_parameters
@@ -30,6 +31,7 @@ from bayesgrid.studies.bayesian_lora.laplace.kronecker import (
     fit_kronecker_laplace,
     token_summed_block,
 )
+from bayesgrid.studies.bayesian_lora.laplace.prior_precision import chosen_precision, precision_metrics
 from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
 from bayesgrid.studies.bayesian_lora.methods.interface import FittedPosterior
 from bayesgrid.studies.bayesian_lora.token_sums import token_sums
@@ -69,12 +71,12 @@ def fit_posterior(
         blocks,
         sum(float(factor.double().square().sum()) for pair in pairs for factor in (pair.a, pair.b)),
         training_log_likelihood(logits, torch.from_numpy(task.answers), torch.from_numpy(task.options)),
-        precision=None if laplace.prior_precision == "evidence" else float(laplace.prior_precision),
+        precision=chosen_precision(laplace, parent),
         faithful=faithful,
     )
     spectrum = torch.cat([block.eigenvalues.flatten() for block in blocks.values()])
     measured = {
-        "prior_precision": fitted.precision,
+        **precision_metrics(fitted.precision, parent, spectrum, fitted.squared_norm, fitted.log_likelihood),
         "effective_parameters": effective_parameters(spectrum, fitted.precision),
         "log_evidence": fitted.log_evidence,
     }

@@ -4,8 +4,12 @@
 percent over a whole run: the reference's MAP is its MLE under another name.
 """
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
+from bayesgrid.adapters.adapter_posterior import AdapterPosterior
 from bayesgrid.studies.bayesian_lora.divergences import prior_energy
 from bayesgrid.studies.bayesian_lora.methods.interface import TrainedMethod
 
@@ -19,7 +23,15 @@ class MaximumAPosteriori(TrainedMethod):
         """Return the prior's energy per training example, ``[K]``."""
         if self.spec.mode == "faithful":
             return None
-        return prior_energy(self.stack.parameters(), self.spec.map.standard_deviation) / self.examples
+        energy = prior_energy(self.stack.parameters(), self.spec.map.standard_deviation)
+        return energy / torch.tensor(self.examples).to(energy)
+
+    def posterior(self, position: int) -> AdapterPosterior:
+        """Return the weights, and the prior they were trained with."""
+        learnt = super().posterior(position)
+        if self.spec.mode == "faithful":
+            return learnt
+        return replace(learnt, settings={"prior_standard_deviation": self.spec.map.standard_deviation})
 
 
 METHOD = MaximumAPosteriori

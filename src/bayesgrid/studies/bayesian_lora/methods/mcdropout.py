@@ -6,10 +6,10 @@ every example; ``mode: faithful`` draws one for every token, which averages out 
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from bayesgrid.adapters.posterior_files import AdapterPosterior
+from bayesgrid.adapters.stacked import low_rank_codes
 from bayesgrid.studies.bayesian_lora.methods.interface import TrainedMethod, per_slot
 from bayesgrid.studies.bayesian_lora.perturbations import drop_inputs, dropout_masks
 
@@ -47,7 +47,7 @@ class MonteCarloDropout(TrainedMethod):
                     # Tokens lead, so that padding for another slot's prompt leaves a token's mask as it is.
                     masks = masks.reshape(blocks, tokens, count, size).transpose(1, 2)
                 dropped = drop_inputs(inputs, masks.to(inputs.dtype))
-                return torch.einsum("knld,krd->knlr", dropped, a.to(inputs.dtype))
+                return low_rank_codes(dropped, a)
 
             layer.projection = project
 

@@ -14,16 +14,13 @@ from torch import Tensor
 
 from bayesgrid.adapters.adapter_posterior import AdapterPosterior, drawn_modules, dropout_probability
 from bayesgrid.adapters.low_rank import ANSWER_HEAD
-from bayesgrid.adapters.stacked import AdapterStack, Projection
+from bayesgrid.adapters.stacked import AdapterStack, Projection, low_rank_codes
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.random_streams import random_stream
-from bayesgrid.studies.bayesian_lora.fit_spec import Scope
+from bayesgrid.studies.bayesian_lora.fit_parameters import NOISY_METHODS, Scope
 from bayesgrid.studies.bayesian_lora.perturbations import drop_inputs, dropout_masks, flipout, random_signs
 
 __all__ = ["NOISY_METHODS", "reference_noise"]
-
-NOISY_METHODS = ("blob", "mcdropout")
-"""Methods whose reference predictions are not those of fixed adapters."""
 
 
 @contextmanager
@@ -79,7 +76,7 @@ def _projection(posterior: AdapterPosterior, path: str, seed: int, batch: int) -
                 for draw in range(count)
             ]
             dropped = drop_inputs(inputs, torch.stack(masks).to(inputs))
-            return torch.einsum("knld,krd->knlr", dropped, a.to(inputs.dtype))
+            return low_rank_codes(dropped, a)
 
         return drop
 
@@ -87,7 +84,7 @@ def _projection(posterior: AdapterPosterior, path: str, seed: int, batch: int) -
 
     def flip(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:  # noqa: ARG001
         count, rows, tokens, size = inputs.shape
-        means = torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype))
+        means = low_rank_codes(inputs, a)
         drawn = [
             random_stream(seed, f"reference noise/{path}", batch, draw).standard_normal(
                 tuple(deviation.shape), dtype=np.float32

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bayesgrid.adapters.low_rank import AdapterWeights, LowRankPair
 from bayesgrid.adapters.posterior_files import AdapterPosterior
+from bayesgrid.adapters.stacked import low_rank_codes
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.bayesian_lora.divergences import gaussian_divergence
 from bayesgrid.studies.bayesian_lora.methods.interface import per_slot
@@ -86,7 +87,7 @@ class ScaledDirections(VariationalMethod):
     def _scale_by(self, path: str, scales: Tensor) -> None:
         def project(inputs: Tensor, a: Tensor, slots: Tensor | None) -> Tensor:
             own = (scales if slots is None else scales[slots]).to(inputs.dtype)
-            return torch.einsum("knld,krd->knlr", inputs, a.to(inputs.dtype)) * own[:, None, None]
+            return low_rank_codes(inputs, a) * own[:, None, None]
 
         self.stack.layers[path].projection = project
 

@@ -14,7 +14,6 @@ from bayesgrid.studies.bayesian_lora.schedules import (
     cycle_length,
     cycle_weight,
     divergence_weight,
-    reference_divergence_rate_factor,
     reference_warmup_and_decay,
 )
 
@@ -49,23 +48,27 @@ class VariationalMethod(TrainedMethod):
         rate = self.spec.training.learning_rate
         return {"factors": rate, "deviations": rate if separate else self.spec.variational.deviation_learning_rate}
 
-    def _weight(self, step: int) -> float:
-        """Return the weight of the divergence at ``step``."""
+    def _weights(self, step: int) -> Tensor:
+        """Return the weight of each slot's divergence at ``step``, ``[K]``."""
+        return torch.tensor([self._weight(step, examples) for examples in self.examples], dtype=torch.float64)
+
+    def _weight(self, step: int, examples: int) -> float:
         training, variational = self.spec.training, self.spec.variational
         if variational.kl_weight == "per_example":
             return divergence_weight(
-                step, training.steps, self.examples, variational.temperature, variational.kl_warmup_fraction
+                step, training.steps, examples, variational.temperature, variational.kl_warmup_fraction
             )
         if variational.kl_weight == "unscaled":
             return variational.temperature
-        cycle = cycle_length(self.examples, training.batch_size)
+        cycle = cycle_length(examples, training.batch_size)
         return variational.temperature * cycle_weight(step % cycle + 1, cycle)
 
     def penalty(self, step: int) -> Tensor | None:
         """Return the weighted divergence, unless it has a step of its own."""
         if self.spec.variational.optimisers == "separate":
             return None
-        return self._weight(step) * self.divergence()
+        divergence = self.divergence()
+        return self._weights(step).to(divergence) * divergence
 
     def follow(self, step: int, active: Tensor) -> None:
         """Take the reference's separate step on the divergence."""
@@ -73,15 +76,10 @@ class VariationalMethod(TrainedMethod):
         if variational.optimisers == "joint":
             return
         rate = variational.kl_learning_rate or self.reference_kl_rate
-        if variational.kl_weight == "cyclic":
-            cycle = cycle_length(self.examples, training.batch_size)
-            factor = reference_divergence_rate_factor(step, training.steps, cycle, training.warmup_fraction)
-            factor *= variational.temperature
-        else:
-            linear = reference_warmup_and_decay(step, training.steps, training.warmup_fraction)
-            factor = linear * self._weight(step)
+        linear = reference_warmup_and_decay(step, training.steps, training.warmup_fraction)
+        factors = linear * self._weights(step)
         parameters = [parameter for group in self.groups().values() for parameter in group]
         for parameter in parameters:
             parameter.grad = None
         self.divergence().sum().backward()
-        descend(parameters, torch.where(active.cpu(), rate * factor, 0.0))
+        descend(parameters, torch.where(active.cpu(), rate * factors, 0.0))

@@ -3,14 +3,14 @@ import torch
 
 from bayesgrid.adapters.low_rank import LowRankPair
 from bayesgrid.errors import StateError
-from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices, shift_adapter, weight_vector
+from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices, shift_adapter
 from bayesgrid.studies.bayesian_lora.laplace.dual import fit_dual_laplace
 
 
-def test_vectors_and_factors_are_inverse_to_each_other():
+def test_a_vector_is_the_first_factor_row_by_row_then_the_second():
     a, b = torch.randn(6, 2, 5), torch.randn(6, 3, 2)
     pair = LowRankPair(a[0], b[0])
-    vectors = weight_vector(a, b)
+    vectors = torch.cat([a.flatten(1), b.flatten(1)], 1)
     assert vectors.shape == (6, 16)
     first, second = factor_matrices(vectors, pair)
     assert torch.equal(first, a)
@@ -31,7 +31,7 @@ def test_a_shifted_adapter_moves_the_logits_as_the_jacobian_says(toy):
     )
     small = {name: 1e-5 * draws[0] for name, draws in posterior.weight_offsets([0], 1).items()}
     shifted = shift_adapter(model.adapter, small)
-    weights = {name: weight_vector(pair.a, pair.b) for name, pair in shifted.pairs.items()}
+    weights = {name: torch.cat([pair.a.flatten(), pair.b.flatten()]) for name, pair in shifted.pairs.items()}
     moved = torch.stack([model.function(weights, row) for row in model.inputs]) - model.logits
     linear = sum(model.jacobian[name] @ small[name] for name in small)
     assert shifted.scaling == model.adapter.scaling

@@ -13,7 +13,6 @@ from bayesgrid.studies.bayesian_lora.laplace.kronecker import (
     KroneckerLaplace,
     eigenvalue_corrected_block,
     fit_kronecker_laplace,
-    matrix_gradients,
     token_summed_block,
 )
 from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
@@ -64,6 +63,13 @@ class _TokenNetwork:
             for examples in (activations, gradients)
         )
 
+    def matrix_gradients(self) -> dict[str, Tensor]:
+        """Return the gradients [N, C - 1, o, d] of the curvature outputs in each matrix."""
+        return {
+            name: torch.einsum("nck,ncod->nkod", self.factors(), jacobian)
+            for name, jacobian in self.weight_jacobian().items()
+        }
+
     def factors(self) -> Tensor:
         return curvature_factors(torch.stack([self(self.weights, self.zeros, row)[0] for row in self.inputs]))
 
@@ -82,21 +88,28 @@ def _dense(block: KroneckerBlock) -> Tensor:
 
 def _ratios(tokens, make):
     network = _TokenNetwork(tokens)
-    activations, gradients = network.curvature_gradients()
     return [
-        float(make(activations[name], gradients[name]).eigenvalues.sum() / torch.trace(network.exact_curvature(name)))
-        for name in network.weights
+        float(block.eigenvalues.sum() / torch.trace(network.exact_curvature(name)))
+        for name, block in make(network).items()
     ]
+
+
+def _corrected(network):
+    return {name: eigenvalue_corrected_block(gradients) for name, gradients in network.matrix_gradients().items()}
+
+
+def _token_summed(network):
+    activations, gradients = network.curvature_gradients()
+    return {name: token_summed_block(activations[name], gradients[name]) for name in network.weights}
 
 
 @pytest.mark.parametrize("tokens", [1, 8, 64])
 def test_the_corrected_trace_is_that_of_the_exact_curvature(tokens):
-    ratios = _ratios(tokens, lambda a, g: eigenvalue_corrected_block(matrix_gradients(a, g)))
-    assert ratios == pytest.approx([1.0, 1.0], abs=1e-10)
+    assert _ratios(tokens, _corrected) == pytest.approx([1.0, 1.0], abs=1e-10)
 
 
 def test_token_sums_overcount_more_the_longer_the_sequence():
-    short, middle, long = (_ratios(tokens, token_summed_block) for tokens in (1, 8, 64))
+    short, middle, long = (_ratios(tokens, _token_summed) for tokens in (1, 8, 64))
     assert short == pytest.approx([1.0, 1.0], abs=0.3)
     assert min(middle) > 2.5
     assert min(long) > 5.0
@@ -105,39 +118,22 @@ def test_token_sums_overcount_more_the_longer_the_sequence():
 
 def test_corrected_predictions_are_nearer_to_the_exact_ones():
     network = _TokenNetwork(8)
-    activations, gradients = network.curvature_gradients()
     jacobian = network.weight_jacobian()["first"]
     flat = jacobian.flatten(2)
     curvature = network.exact_curvature("first")
     exact = flat @ torch.linalg.solve(curvature + torch.eye(len(curvature), dtype=torch.float64), flat.mT)
     errors = []
-    for block in (
-        eigenvalue_corrected_block(matrix_gradients(activations["first"], gradients["first"])),
-        token_summed_block(activations["first"], gradients["first"]),
-    ):
+    for block in (_corrected(network)["first"], _token_summed(network)["first"]):
         found = KroneckerLaplace(1.0, {"first": block}, 1.0, 0.0).logit_covariance([("first", jacobian)], CLASSES)
         errors.append(float((found - exact).norm() / exact.norm()))
     assert errors[0] < 0.6 * errors[1]
 
 
-def test_gradients_from_tokens_are_those_of_the_matrix():
-    network = _TokenNetwork(6, examples=7)
-    activations, gradients = network.curvature_gradients()
-    for name, jacobian in network.weight_jacobian().items():
-        expected = torch.einsum("nck,ncod->nkod", network.factors(), jacobian)
-        assert torch.allclose(matrix_gradients(activations[name], gradients[name]), expected, atol=1e-12)
-
-
-def test_padding_is_left_out_by_the_mask_and_counted_by_the_reference():
+def test_padding_is_counted_by_the_reference():
     network = _TokenNetwork(6, examples=7)
     activations, gradients = (values["first"] for values in network.curvature_gradients())
     padded = torch.cat([torch.full((7, 3, HIDDEN), 9.0, dtype=torch.float64), activations], 1)
     longer = torch.cat([torch.zeros(7, CLASSES - 1, 3, HIDDEN, dtype=torch.float64), gradients], 2)
-    mask = torch.cat([torch.zeros(7, 3), torch.ones(7, 6)], 1).bool()
-    garbage = padded.masked_fill(~mask[..., None], torch.nan)
-    expected = matrix_gradients(activations, gradients)
-    assert torch.allclose(matrix_gradients(garbage, longer, mask), expected, atol=1e-14)
-    assert torch.allclose(matrix_gradients(padded, longer), expected, atol=1e-14)
     before, after = (
         token_summed_block(a, g).eigenvalues.sum() for a, g in ((activations, gradients), (padded, longer))
     )
@@ -146,10 +142,8 @@ def test_padding_is_left_out_by_the_mask_and_counted_by_the_reference():
 
 def _posterior(precision=0.3, examples=3):
     network = _TokenNetwork(4, seed=2, examples=examples)
-    activations, gradients = network.curvature_gradients()
     blocks = {
-        name: eigenvalue_corrected_block(matrix_gradients(activations[name], gradients[name])[:, :1])
-        for name in network.weights
+        name: eigenvalue_corrected_block(gradients[:, :1]) for name, gradients in network.matrix_gradients().items()
     }
     return network, KroneckerLaplace(precision, blocks, 4.0, -1.5)
 
