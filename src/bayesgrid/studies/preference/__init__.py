@@ -1,0 +1,1 @@
+"""Preference models of pairs of responses, and active learning of their labels."""

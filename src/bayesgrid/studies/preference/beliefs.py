@@ -1,0 +1,150 @@
+"""What one seed's fit believes of pairs: mean logit, and its variance by embedding noise and by open weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bayesgrid.acquisition.bernoulli_uncertainty import mean_probability
+from bayesgrid.acquisition.skew_preference import projected_normal_moments, sphere_pair_moments
+from bayesgrid.random_streams import random_stream
+from bayesgrid.studies.preference.models.bayesian_reference import BayesianReference
+from bayesgrid.studies.preference.models.preference_model import PreferenceModel
+from bayesgrid.studies.preference.spec import PosteriorSpec
+from bayesgrid.studies.preference.training import LabelledPairs, PreferenceFeatures, predict
+from bayesgrid.studies.preference.weight_posterior import LastLayerPosterior, head_jacobian, last_layer_posterior
+
+__all__ = ["HEAD_NAMES", "PairBeliefs", "SlotPosterior", "fitted_posterior"]
+
+HEAD_NAMES = ("vector.weight", "reward.weight", "pair.weight")
+
+
+@dataclass(frozen=True)
+class PairBeliefs:
+    """Beliefs of n pairs, in logits.
+
+    Args:
+        mean: ``[n]``.
+        embedding_variance: ``[n]``, of the responses' distributions; 0 for models without.
+        weight_variance: ``[n]``, of the posterior over weights; 0 without one.
+        members: ``[M, n]``, logits of an ensemble's networks; None without one.
+    """
+
+    mean: NDArray[np.float64]
+    embedding_variance: NDArray[np.float64]
+    weight_variance: NDArray[np.float64]
+    members: NDArray[np.float64] | None
+
+    def probability(self) -> NDArray[np.float64]:
+        """Return the predictive probability that the first is preferred, ``[n]``, all uncertainty averaged over."""
+        if self.members is not None:
+            own = np.broadcast_to(self.embedding_variance, self.members.shape)
+            averaged: NDArray[np.float64] = mean_probability(self.members, own).mean(axis=0)
+            return averaged
+        return mean_probability(self.mean, self.embedding_variance + self.weight_variance)
+
+
+@dataclass(frozen=True)
+class SlotPosterior:
+    """One seed's fit, ready to be asked about pairs.
+
+    Args:
+        kind: where disagreement comes from.
+        model: the settings of the networks.
+        parameters: of the seed's networks, ``[M, ...]``; M is 1 without an ensemble.
+        weights: the posterior of the last layer, or None.
+    """
+
+    kind: str
+    model: PreferenceModel
+    parameters: Mapping[str, Tensor]
+    weights: LastLayerPosterior | None
+
+    def beliefs(self, features: PreferenceFeatures, pairs: LabelledPairs) -> PairBeliefs:
+        """Return the beliefs of pairs ``[1, n]``."""
+        members = next(iter(self.parameters.values())).shape[0]
+        logits = predict(self.model, self.parameters, features, pairs.repeated(members))
+        means = logits.mean.double().numpy()
+        embedding = np.zeros(means.shape[1])
+        if logits.variance is not None:
+            embedding = logits.variance.double().numpy().mean(axis=0)
+        elif isinstance(self.model, BayesianReference) and self.kind == "latent":
+            means, embedding = self._reference_moments(features, pairs)
+        weight = np.zeros(means.shape[1])
+        if self.weights is not None:
+            weight = self.weights.variance(self.jacobian(features, pairs))
+        elif members > 1:
+            weight = means.var(axis=0, ddof=1)
+        return PairBeliefs(means.mean(axis=0), embedding, weight, means if members > 1 else None)
+
+    def jacobian(self, features: PreferenceFeatures, pairs: LabelledPairs) -> NDArray[np.float64]:
+        """Return the derivative of the logits of pairs ``[1, n]`` by the first network's last layer, ``[n, p]``."""
+        return head_jacobian(self.model, self.parameters, 0, features, pairs)
+
+    def logit_draws(
+        self, features: PreferenceFeatures, pairs: LabelledPairs, count: int, seed: int, round_number: int
+    ) -> NDArray[np.float64]:
+        """Return logits of pairs ``[1, n]`` under joint draws, ``[S, n]``: the members, or ``count`` of the posterior.
+
+        Embedding noise has no joint draws of weights; each response then keeps one noise for all its pairs.
+        """
+        beliefs = self.beliefs(features, pairs)
+        if beliefs.members is not None:
+            return beliefs.members
+        generator = random_stream(seed, "posterior draws", round_number)
+        if self.weights is not None:
+            return beliefs.mean + self.weights.draws(self.jacobian(features, pairs), count, generator)
+        noise = generator.standard_normal((count, len(beliefs.mean)))
+        return beliefs.mean + np.sqrt(beliefs.embedding_variance) * noise
+
+    def embeddings(
+        self, features: PreferenceFeatures, pairs: LabelledPairs
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and variance of the vectors of the first, and of the second responses, each ``[n, d]``."""
+        made = self.model.represent(self.parameters, features.responses.expand(1, -1, -1))
+        vector, variance = (made[name][0].detach().double().numpy() for name in ("vector", "variance"))
+        first, second = pairs.first[0], pairs.second[0]
+        return vector[first], variance[first], vector[second], variance[second]
+
+    def _reference_moments(
+        self, features: PreferenceFeatures, pairs: LabelledPairs
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        made = self.model.represent(self.parameters, features.responses.expand(1, -1, -1))
+        moments = projected_normal_moments(
+            made["vector"][0].detach().double().numpy(), made["variance"][0].detach().double().numpy()
+        )
+        prompts = None
+        if features.prompts is not None:
+            prompts = features.prompts[pairs.prompt[0]][None]
+        gate = self.model.gate(self.parameters, prompts)
+        multipliers = None if gate is None else gate[0].detach().double().numpy()
+        mean, variance = sphere_pair_moments(moments, pairs.first[0], pairs.second[0], multipliers)
+        temperature = self.model.temperature  # type: ignore[attr-defined]
+        return mean[None] / temperature, variance / temperature**2
+
+
+def fitted_posterior(
+    spec: PosteriorSpec,
+    model: PreferenceModel,
+    parameters: Mapping[str, Tensor],
+    features: PreferenceFeatures,
+    labelled: LabelledPairs,
+) -> SlotPosterior:
+    """Return what one seed's networks and labels ``[1, n]`` leave open.
+
+    Args:
+        spec: where disagreement comes from.
+        model: settings of the networks.
+        parameters: of the seed's networks, ``[M, ...]``.
+        features: of responses and prompts.
+        labelled: the pairs that were learnt.
+    """
+    weights = None
+    if spec.kind == "laplace":
+        jacobian = head_jacobian(model, parameters, 0, features, labelled)
+        logits = predict(model, parameters, features, labelled).mean[0].double().numpy()
+        last = [parameters[name][0].flatten().double().numpy() for name in HEAD_NAMES if name in parameters]
+        weights = last_layer_posterior(jacobian, logits, np.concatenate(last), prior_precision=spec.prior_precision)
+    return SlotPosterior(spec.kind, model, parameters, weights)

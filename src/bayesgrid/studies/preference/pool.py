@@ -1,0 +1,147 @@
+"""The pairs of a run: which may be bought by each seed, which are tested, and what their labels are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgrid.data.preference_pairs import PreferencePairs
+from bayesgrid.data.preference_sides import swapped_sides
+from bayesgrid.data.preference_splits import label_gaps, of_systems, split_by_item, split_by_pair, split_by_prompt
+from bayesgrid.errors import DataError
+from bayesgrid.random_streams import random_stream
+from bayesgrid.studies.preference.spec import LabelSpec
+from bayesgrid.studies.preference.training import LabelledPairs
+
+__all__ = ["PairPool", "pair_pool"]
+
+_SPLITS = {"prompt": split_by_prompt, "item": split_by_item, "pair": split_by_pair}
+
+
+@dataclass(frozen=True)
+class PairPool:
+    """Pairs of K seeds.
+
+    Args:
+        candidates: ``[K, N]``, pairs that may be bought, with the labels that the annotator would give.
+        rows: ``[K, N]``, the positions of those pairs in the data set.
+        test: ``[1, T]``, the tested pairs with their true labels, the same for all seeds.
+        test_rows: ``[T]``, their positions in the data set.
+        test_bought: whether the test labels are people's answers, because the data set has none.
+    """
+
+    candidates: LabelledPairs
+    rows: NDArray[np.int64]
+    test: LabelledPairs
+    test_rows: NDArray[np.int64]
+    test_bought: bool = False
+
+
+def pair_pool(
+    data: PreferencePairs,
+    labels: LabelSpec,
+    seeds: Sequence[int],
+    systems: tuple[str, ...] | None = None,
+    answers: NDArray[np.float64] | None = None,
+) -> PairPool:
+    """Return the pairs of a run.
+
+    Prompts are divided once for all seeds, so that seeds are compared on the same test pairs; each seed has a random
+    subset of the other prompts' pairs, and sees every pair from a side of its own.
+
+    Args:
+        data: all pairs.
+        labels: how many there are of what.
+        seeds: K.
+        systems: writers whose responses are used; None takes all.
+        answers: what people say so far, the probability that the first is preferred ``[N]``, NaN where nobody was
+            asked; such pairs have the target NaN. None takes the labels of the data set.
+
+    Raises:
+        DataError: if there are too few pairs with a label, or, where people answer, too few pairs.
+        ConfigurationError: if a system wrote nothing, or the split leaves a side empty.
+    """
+    gaps = label_gaps(data)
+    usable = np.isnan(gaps) if answers is not None else np.zeros(data.count, dtype=np.bool_)
+    usable |= np.nan_to_num(gaps, nan=-1.0) >= labels.minimum_gap
+    if systems is not None:
+        usable &= of_systems(data, systems)
+    split = _SPLITS[labels.split](data, validation=0.0, test=labels.test_fraction, seed=0)
+    pool = split.train[usable[split.train]]
+    tested, test_size = split.test[usable[split.test]], labels.test
+    with_label = tested[~np.isnan(gaps[tested])]
+    test_bought = answers is not None and len(with_label) < 2
+    if test_bought:
+        test_size = _bought_test_size(labels, len(pool))
+    else:
+        tested = with_label
+    test_rows = _subset(tested, test_size, 0, "tested pairs")
+    wanted = len(pool) if labels.pool is None else labels.pool
+    if len(test_rows) < 2 or len(pool) < 2 or (isinstance(labels.initial, int) and labels.initial > len(pool)):
+        raise DataError(
+            f"the set has too few {'labelled ' if answers is None else ''}pairs",
+            where=f"data set {data.name!r}",
+            given=f"{len(pool)} that may be bought, {len(test_rows)} to test",
+            allowed=f"at least {labels.initial} and 2",
+            remedy="lower labels.initial, labels.minimum_gap or labels.test_fraction",
+        )
+    rows = np.stack([_subset(pool, min(wanted, len(pool)), seed, "pool of pairs") for seed in seeds])
+    known = data.probability if answers is None else answers
+    stacked = [
+        _seen(data, own, _annotated(known[own], labels, seed, own), seed) for own, seed in zip(rows, seeds, strict=True)
+    ]
+    candidates = LabelledPairs(
+        np.concatenate([own.first for own in stacked]),
+        np.concatenate([own.second for own in stacked]),
+        np.concatenate([own.prompt for own in stacked]),
+        np.concatenate([own.target for own in stacked]),
+    )
+    truth = (known if test_bought else data.probability)[test_rows]
+    if labels.target == "sign":
+        truth = np.sign(truth - 0.5) / 2 + 0.5
+    return PairPool(candidates, rows, _seen(data, test_rows, truth, 0), test_rows, test_bought)
+
+
+def _bought_test_size(labels: LabelSpec, pool: int) -> int:
+    """Return how many answers are bought for the test alone: a share of all, and not more than ``labels.test``."""
+    size = pool if labels.pool is None else min(labels.pool, pool)
+    bought = size if labels.initial == "all" else min(labels.initial + labels.rounds * labels.per_round, size)
+    wanted = max(2, round(labels.test_fraction * bought))
+    return wanted if labels.test is None else min(wanted, labels.test)
+
+
+def _subset(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
+    if size is None or size >= len(rows):
+        return rows.astype(np.int64)
+    return np.sort(random_stream(seed, name).choice(rows, size, replace=False)).astype(np.int64)
+
+
+def _annotated(
+    probability: NDArray[np.float64], labels: LabelSpec, seed: int, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the labels that the annotator of a seed gives pairs; those of a pair do not depend on the other pairs."""
+    if labels.target == "soft":
+        answers = probability.copy()
+    elif labels.target == "sign":
+        answers = np.sign(probability - 0.5) / 2 + 0.5
+    else:
+        answers = (_uniform(seed, "drawn labels", rows) < probability).astype(np.float64)
+    flipped = _uniform(seed, "flipped labels", rows) < labels.flip_probability
+    return np.where(flipped, 1 - answers, answers)
+
+
+def _uniform(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    return random_stream(seed, name).random(int(rows.max()) + 1)[rows]
+
+
+def _seen(data: PreferencePairs, rows: NDArray[np.int64], target: NDArray[np.float64], seed: int) -> LabelledPairs:
+    """Return pairs ``[1, n]`` from the sides that ``seed`` sees them from."""
+    swapped = swapped_sides([data.pair_ids[row] for row in rows.tolist()], seed)
+    first, second = data.first[rows], data.second[rows]
+    return LabelledPairs(
+        np.where(swapped, second, first)[None],
+        np.where(swapped, first, second)[None],
+        data.prompt[rows][None],
+        np.where(swapped, 1 - target, target).astype(np.float32)[None],
+    )
