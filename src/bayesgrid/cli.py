@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 plan_app = typer.Typer(no_args_is_help=True, help="Look at the runs that the experiments expand to.")
 app.add_typer(plan_app, name="plan")
+label_app = typer.Typer(no_args_is_help=True, help="Give a run of the study preference its labels by hand.")
+app.add_typer(label_app, name="label")
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -55,10 +57,13 @@ ExperimentOption = Annotated[
 
 def main() -> None:
     """Run the command line; a fault of the input ends in one line on standard error and exit status 1."""
-    from bayesgrid.store.execution import EXIT_OUT_OF_MEMORY, EXIT_PREEMPTED, failure_kind
+    from bayesgrid.store.execution import EXIT_OUT_OF_MEMORY, EXIT_PREEMPTED, EXIT_WAITING, Waiting, failure_kind
 
     try:
         app()
+    except Waiting as pause:
+        _errors.print(_escaped(str(pause)), soft_wrap=True, highlight=False)
+        sys.exit(EXIT_WAITING)
     except BayesgridError as error:
         _errors.print(f"[bold red]error[/] ({error.kind}): {_escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(EXIT_PREEMPTED if error.kind == "preempted" else 1)
@@ -117,6 +122,7 @@ def prepare(
     """Obtain data sets and base models from their sources, check them, and put them where runs read them."""
     from bayesgrid.data.prepare import prepare_dataset
     from bayesgrid.grid.model_sources import load_model_catalog
+    from bayesgrid.grid.parameters import unknown
     from bayesgrid.grid.sources import load_dataset_catalog
 
     root = _project(project)
@@ -124,6 +130,12 @@ def prepare(
     catalog = load_dataset_catalog(root / "config" / "datasets.yaml")
     models_file = root / "config" / "models.yaml"
     models = load_model_catalog(models_file) if models_file.is_file() else None
+    known = [*catalog.entries, *(models.entries if models is not None else ())]
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                unknown("data set or base model", name, known), where=f"{catalog.path} and {models_file.name}"
+            )
     missing: list[BayesgridError] = []
     for name in names:
         if models is not None and name in models.entries:
@@ -244,22 +256,36 @@ def preset(
 
 @app.command()
 def export(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Id of a fit, or the end of one.")],
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Id of a fit or an evaluation, or the end of one.")],
     destination: Annotated[Path, typer.Argument(help="Folder of the adapter that is written.")],
-    draw: Annotated[int, typer.Option(min=0, help="Number of the posterior draw.")] = 0,
+    draw: Annotated[int | None, typer.Option(min=0, help="Number of the draw; default: the posterior mean.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Training seed; needed if the fit has several.")] = None,
-    stream: Annotated[int | None, typer.Option(min=0, help="Seed of the draws; the training seed by default.")] = None,
+    stream: Annotated[int | None, typer.Option(min=0, help="Seed of the draws; default: the evaluation's.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Folder or ORG/NAME@REVISION of the base model; default: where it came from.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     project: ProjectOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Write one draw of a fitted posterior as a LoRA adapter that stock PEFT loads, and its answer head beside it."""
-    from bayesgrid.products import export_posterior_draw
+    """Write the mean or a draw of a posterior as a LoRA adapter for stock PEFT, with its answer head beside it."""
+    from bayesgrid.grid.experiments import experiment_paths
+    from bayesgrid.studies.bayesian_lora.posterior_export import export_posterior
 
-    state_root = _settings(project, settings).state_path(_project(project))
-    used = export_posterior_draw(state_root, run_name, destination, draw=draw, seed=seed, stream=stream)
-    _console.print(f"draw {draw} of {used} in {destination}", soft_wrap=True, highlight=False)
-    if (destination / "head.safetensors").is_file():
-        _console.print("its answers also need head.safetensors there; docs/bayesian_lora.md shows how", soft_wrap=True)
+    root = _project(project)
+    everywhere = list(experiment_paths(root / "config"))
+    for line in export_posterior(
+        _settings(project, settings).state_path(root),
+        run_name,
+        destination,
+        lambda: _plan(project, settings, everywhere, with_notebooks=False),
+        draw=draw,
+        seed=seed,
+        stream=stream,
+        base=base,
+        overwrite=overwrite,
+    ):
+        _console.print(line, soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -267,36 +293,61 @@ def status(
     project: ProjectOption = None,
     settings: SettingsOption = None,
     experiment: ExperimentOption = None,
-    lines: Annotated[int, typer.Option(help="Log lines shown of runs that failed or are running.")] = 3,
+    lines: Annotated[int, typer.Option(help="Log lines shown of runs that are not done or pending.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show each run's state: done, pending, running, or failed and why, with the end of its log."""
+    """Show each run's state: done, pending, running, interrupted, or failed and why, with the end of its log.
+
+    A run that waits for labels by hand shows how many, and the commands that give them.
+    A run that is done may have a fit that is not healthy; that is said behind its id, and counted at the end.
+    """
+    from bayesgrid.reporting.answer_health import findings_text
+    from bayesgrid.reporting.answer_health_summary import findings_by_run, unhealthy_lines
     from bayesgrid.store.status import run_status
 
     root = _project(project)
     plan = _plan(project, settings, experiment)
     state_root = _settings(project, settings).state_path(root)
     rows = [run_status(root / "results", state_root, planned.study, name) for name, planned in plan.runs.items()]
+    done = [row.run_id for row in rows if row.state == "done"]
+    findings = findings_by_run(plan, done, root / "results")
     if as_json:
-        sys.stdout.write(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
+        shown = [{**row.as_dict(), "unhealthy": findings.get(row.run_id, {})} for row in rows]
+        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
         return
-    colours = {"done": "green", "running": "cyan", "failed": "red", "pending": "dim"}
+    colours = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "pending": "dim"}
+    colours["waiting"] = "magenta"
     for row in rows:
         label = f"failed: {row.failure}" if row.state == "failed" else row.state
-        _console.print(f"[{colours[row.state]}]{label:<22}[/] {row.run_id}", soft_wrap=True, highlight=False)
-        if row.state in {"failed", "running"}:
+        seeds = len(plan.runs[row.run_id].spec.seeds)
+        unhealthy = findings_text(findings.get(row.run_id, {}), seeds)
+        remark = f"  [yellow]{unhealthy}[/]" if unhealthy else ""
+        _console.print(f"[{colours[row.state]}]{label:<22}[/] {row.run_id}{remark}", soft_wrap=True, highlight=False)
+        if row.state in {"interrupted", "waiting"}:
+            for line in (row.message or "").splitlines():
+                _console.print(f"    {_escaped(line)}", soft_wrap=True, highlight=False)
+        if row.state in {"failed", "running", "interrupted"}:
             for line in row.log_lines(lines):
                 _console.print(f"    {_escaped(line)}", soft_wrap=True, highlight=False)
     counts = Counter(row.state for row in rows)
     _console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs")
+    for line in unhealthy_lines(plan, done, findings):
+        _console.print(_escaped(line), soft_wrap=True, highlight=False)
 
 
 @app.command()
-def doctor(project: ProjectOption = None, settings: SettingsOption = None) -> None:
-    """Say what this machine has and which experiments it can run."""
+def doctor(
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option("--experiment", "-e", help="Look at this experiment, may be repeated; default: at all there are."),
+    ] = None,
+) -> None:
+    """Say what this machine has, which experiments it can run, and how to get what those in the settings lack."""
     from bayesgrid.doctor import examine
 
-    for line in examine(_project(project), _settings(project, settings)):
+    for line in examine(_project(project), _settings(project, settings), experiment or ()):
         _console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -305,7 +356,7 @@ def schema(
     project: ProjectOption = None,
     check: Annotated[bool, typer.Option(help="Only say whether the files are up to date.")] = False,
 ) -> None:
-    """Write the JSON schemas of the experiment files to config/schemas, for editors to complete from."""
+    """Write the JSON schemas of experiment files and the catalog to config/schemas, for editors to complete from."""
     from bayesgrid.grid.schema import schema_files
 
     stale = []
@@ -351,6 +402,41 @@ def track(
             _console.print(f"{name}: {sent} lines", highlight=False)
 
 
+@label_app.command("export")
+def label_export(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run that waits for labels, or its end.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of batch.csv, batch.jsonl and label.html.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files with other content.")] = False,
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Write the pairs that a run waits for as CSV, as JSON lines, and as a page to answer on in a browser."""
+    from bayesgrid.studies.preference.label_export import export_batch
+
+    state_root = _settings(project, settings).state_path(_project(project))
+    for line in export_batch(state_root / "data", state_root, run_name, folder, overwrite=overwrite):
+        _console.print(_escaped(line), soft_wrap=True, highlight=False)
+
+
+@label_app.command("import")
+def label_import(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run that waits for labels, or its end.")],
+    files: Annotated[list[Path], typer.Argument(help="Answers, CSV or JSON lines; of one annotator or several.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let answers replace the same annotator's earlier.")
+    ] = False,
+    project: ProjectOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Add people's answers to the pairs that a run waits for: all that the files hold, or nothing."""
+    from bayesgrid.studies.preference.label_import import import_answers
+
+    root = _project(project)
+    state_root = _settings(project, settings).state_path(root)
+    for line in import_answers(root / "results", state_root, run_name, files, replace=replace):
+        _console.print(_escaped(line), soft_wrap=True, highlight=False)
+
+
 @plan_app.command("ls")
 def plan_ls(
     project: ProjectOption = None, settings: SettingsOption = None, experiment: ExperimentOption = None
@@ -392,7 +478,7 @@ def plan_show(
         "needs": dict(planned.needs),
         "differs_from_defaults": planned.spec.sparse_parameters(),
         "parameters": planned.spec.model_dump(mode="json"),
-        "resources": planned.spec.resources().model_dump(mode="json"),
+        "resources": planned.resources.model_dump(mode="json"),
     }
     sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
@@ -487,9 +573,14 @@ def _plan(
 ) -> "Plan":
     from bayesgrid.grid.plan import make_plan
 
-    chosen = experiments or _settings(project, settings).experiments
+    chosen = _settings(project, settings)
     root = _project(project)
-    return make_plan(root / "config", chosen, notebooks=_notebooks(root) if with_notebooks else None)
+    return make_plan(
+        root / "config",
+        experiments or chosen.experiments,
+        notebooks=_notebooks(root) if with_notebooks else None,
+        models_root=chosen.state_path(root) / "models",
+    )
 
 
 def _notebooks(root: Path) -> Path:

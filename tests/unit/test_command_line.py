@@ -1,6 +1,7 @@
 """The command line on the repository itself."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 
 from bayesgrid.cli import app
 from bayesgrid.errors import ConfigurationError, DataError, StateError
-from bayesgrid.grid.experiments import TableDefinition, experiment_paths
+from bayesgrid.grid.experiments import experiment_paths
 from bayesgrid.grid.plan import make_plan
+from bayesgrid.grid.used_in import TableDefinition
 from bayesgrid.reporting.tables import table_kinds
 from bayesgrid.studies.regression.agents import agent_names
 
@@ -64,18 +66,43 @@ def test_plan_diff_against_the_last_commit_counts_runs():
 def test_doctor_names_every_experiment_and_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.delenv("BAYESGRID_MIRROR", raising=False)
     monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     printed = invoke("doctor")
     assert "demo: can run (10 runs, 4 job-hours reserved)" in printed
     assert "balsa_laptop: cannot run" in printed
     assert "'parkinsons'" in printed
-    if "hub        not reachable" in printed:
-        assert "no source of base model 'qwen3_0_6b'" in printed
-        assert "  qwen3_8b: run `bayesgrid prepare qwen3_8b`" in printed
+    assert "hub        not asked, because HF_HUB_OFFLINE is set" in printed
+    assert "no source of base model 'qwen3_0_6b'" in printed
     assert "demo_bayesian_lora: can run" in printed
-    assert "  parkinsons: set BAYESGRID_MIRROR" in printed
-    assert "doi:10.24432/C5ZS3N" in printed
+    assert "more that other experiments need" in printed.splitlines()[-1]
     for part in ("python", "cpu", "gpu", "slurm", "disk", "hub", "mirror"):
         assert f"{part} " in printed
+
+
+def test_doctor_says_how_to_get_what_the_chosen_experiments_lack_and_counts_the_rest(monkeypatch, tmp_path):
+    monkeypatch.delenv("BAYESGRID_MIRROR", raising=False)
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings = json.dumps({"experiments": ["demo", "balsa_laptop"]})
+    lines = invoke("doctor", "--settings", settings).splitlines()
+    remedies = lines[lines.index("data sets and base models not at hand") + 1 : -1]
+    assert any(line.startswith("  parkinsons: set BAYESGRID_MIRROR") and "C5ZS3N" in line for line in remedies)
+    assert not any("qwen3" in line or "winogrande" in line for line in remedies)
+    lacking = {name for line in lines for name in re.findall(r"'([a-z0-9_]+)'", line.partition("cannot run")[2])}
+    assert lines[-1].startswith(f"{len(lacking) - len(remedies)} more that other experiments need")
+    named = invoke("doctor", "-e", "tfb_paper")
+    assert "balsa_laptop" not in named
+    assert "  llama_3_1_8b: run `bayesgrid prepare llama_3_1_8b`" in named
+
+
+def test_doctor_refuses_an_experiment_that_does_not_exist():
+    with pytest.raises(ConfigurationError, match=r"'tfb_papper' \(did you mean 'tfb_paper'\?\)"):
+        invoke("doctor", "-e", "tfb_papper")
+
+
+def test_a_name_that_no_catalogue_has_is_looked_for_in_both():
+    with pytest.raises(ConfigurationError, match=r"datasets\.yaml and models\.yaml.*did you mean 'qwen3_8b'"):
+        invoke("prepare", "qwen3_80b")
 
 
 def test_status_of_an_untouched_state_root_is_pending(monkeypatch, tmp_path):

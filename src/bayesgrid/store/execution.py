@@ -3,14 +3,15 @@
 import errno
 import logging
 import os
+import platform
 import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,19 +32,24 @@ from bayesgrid.store.tracking import Tracker
 __all__ = [
     "EXIT_OUT_OF_MEMORY",
     "EXIT_PREEMPTED",
+    "EXIT_WAITING",
     "Preempted",
     "RunContext",
     "RunInputs",
     "RunResult",
+    "Waiting",
     "execute_run",
     "failure_kind",
     "failures_recorded",
+    "record_waiting",
 ]
 
 EXIT_PREEMPTED = 85
 """Exit status of a run that saved a checkpoint on SIGTERM and wants to be started again."""
 EXIT_OUT_OF_MEMORY = 86
 """Exit status of a run that needed more memory than it was given."""
+EXIT_WAITING = 87
+"""Exit status of a run that cannot go on before a person has done something; its state is safe."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +58,22 @@ class Preempted(BayesgridError):
     """SIGTERM came and the state is safe; starting the same command again continues the run."""
 
     kind = "preempted"
+
+
+class Waiting(BayesgridError):
+    """The run needs something of a person, such as labels; its state is safe, and it has not failed.
+
+    Args:
+        what: what it waits for, as "waiting for labels: 75 pairs of round 2".
+        where: the run's id.
+        commands: what the person runs, in order.
+    """
+
+    kind = "waiting"
+
+    def __init__(self, what: str, *, where: str, commands: Sequence[str]) -> None:
+        self.commands = tuple(commands)
+        super().__init__(what, where=where, remedy="run " + ", then ".join(f"`{command}`" for command in commands))
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,8 @@ class RunInputs:
     """Its revision, part of the run's identity."""
     cache: Path | None = None
     """Folder for what can be computed again at any time; anything in it may be deleted."""
+    sharding: Path | None = None
+    """DeepSpeed's configuration, where several processes share out the base model; None where one holds it whole."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +171,7 @@ def execute_run(
     Raises:
         RunInUseError: if another process holds the run for longer than ``wait_seconds``.
         Preempted: if SIGTERM came.
+        Waiting: if the run needs something of a person; that is no failure.
         Exception: whatever ``work`` raises, after it was written to ``failure.json``.
     """
     folders.state.mkdir(parents=True, exist_ok=True)
@@ -168,11 +193,17 @@ def execute_run(
                 result = work(context)
             _check(result, rounds, run_id)
             _finish(result, folders, run_id, job, attempt, time.monotonic() - started)
+        except Waiting as pause:
+            _logger.info("%s", pause)
+            record_waiting(folders, pause.what, pause.commands)
+            folders.failure.unlink(missing_ok=True)
+            raise
         except BaseException as error:
             _record_failure(error, folders, run_id, attempt)
             raise
         _publish(folders, run_id)
         folders.failure.unlink(missing_ok=True)
+        folders.waiting.unlink(missing_ok=True)
         context.checkpoints.clear()
         _logger.info("%s: finished in %.1f s", run_id, time.monotonic() - started)
         return True
@@ -189,6 +220,11 @@ def failure_kind(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
     return "error"
+
+
+def record_waiting(folders: RunFolders, what: str, commands: Sequence[str]) -> None:
+    """Write what a run waits for, and the commands that a person runs then, for ``bayesgrid status``."""
+    write_json(folders.waiting, {"what": what, "commands": list(commands)})
 
 
 @contextmanager
@@ -226,8 +262,13 @@ def _held(folders: RunFolders, run_id: str, wait_seconds: float) -> Iterator[Non
                 remedy="wait for it, or stop it; `bayesgrid status` shows how far it is",
             ) from None
     try:
+        with suppress(OSError):
+            # Where the disk is full, the run itself will say so.
+            write_json(folders.attempt, {"pid": os.getpid(), "host": platform.node()})
         yield
     finally:
+        with suppress(OSError):
+            folders.attempt.unlink(missing_ok=True)
         lock.release()
 
 

@@ -31,6 +31,16 @@ class RunFolders:
         return self.state / "failure.json"
 
     @property
+    def waiting(self) -> Path:
+        """Return the record of what a run waits for, such as labels by hand."""
+        return self.state / "waiting.json"
+
+    @property
+    def attempt(self) -> Path:
+        """Return the record of the process that computes the run; only one that was killed leaves it behind."""
+        return self.state / "attempt.json"
+
+    @property
     def logs(self) -> Path:
         """Return the folder with one log file per attempt."""
         return self.state / "logs"

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from bayesgrid.errors import DataError, NumericalError, RunInUseError
 from bayesgrid.store.execution import Preempted, RunResult, execute_run, failures_recorded
@@ -228,11 +230,56 @@ def test_an_interrupted_run_continues_to_the_same_numbers(tmp_path, number):
     folders = run_folders(tmp_path / "results", tmp_path / "state", "toy", RUN)
     shown = run_status(tmp_path / "results", tmp_path / "state", "toy", RUN)
     assert shown.failure == ("preempted" if number == signal.SIGTERM else None)
+    assert shown.state == ("failed" if number == signal.SIGTERM else "interrupted")
+    if number == signal.SIGKILL:
+        assert f"process {process.pid} " in shown.message
+        assert "the next run goes on from its checkpoint" in shown.message
     assert start(tmp_path).wait(timeout=60) == 0
+    assert not folders.attempt.exists()
     assert not (tmp_path / "computed-0").exists()
     expected = float(np.cumsum(np.sin(np.arange(40.0)))[-1])
     value = pd.read_parquet(folders.published / "metrics.parquet")["value"].item()
     assert value == pytest.approx(expected, abs=1e-12)
+
+
+def ended_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(timeout=60)
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("pid", "host", "state"),
+    [("ended", platform.node(), "interrupted"), ("own", platform.node(), "running"), ("ended", "another", "running")],
+)
+def test_a_held_lock_is_believed_unless_its_process_on_this_machine_is_gone(folders, pid, host, state):
+    folders.state.mkdir(parents=True)
+    folders.attempt.write_text(json.dumps({"pid": os.getpid() if pid == "own" else ended_process(), "host": host}))
+    # As when a process that the killed one started lives on with the lock that it inherited.
+    with FileLock(folders.lock):
+        shown = status(folders)
+    assert shown.state == state
+    if state == "interrupted":
+        assert str(folders.lock) in shown.message
+        assert "from the start" in shown.message
+
+
+def test_a_kill_after_an_earlier_failure_is_shown_and_a_failure_after_a_kill_too(folders):
+    with pytest.raises(DataError):
+        execute(folders, lambda _context: (_ for _ in ()).throw(DataError("a fault")))
+    assert status(folders).state == "failed"
+    folders.attempt.write_text(json.dumps({"pid": ended_process(), "host": platform.node()}))
+    later = folders.failure.stat().st_mtime_ns + 1_000_000_000
+    os.utime(folders.attempt, ns=(later, later))
+    assert status(folders).state == "interrupted"
+    os.utime(folders.failure, ns=(later + 1_000_000_000,) * 2)
+    assert status(folders).state == "failed"
+
+
+def test_a_damaged_record_of_an_attempt_says_nothing(folders):
+    folders.state.mkdir(parents=True)
+    folders.attempt.write_text("{")
+    assert status(folders).state == "pending"
 
 
 def test_a_process_that_waits_reuses_what_the_first_computed(tmp_path):
