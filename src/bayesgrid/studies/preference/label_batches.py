@@ -108,7 +108,7 @@ class LabelTally:
         left, _right, *undecided = self.votes.T.astype(np.float64)
         count = self.votes.sum(axis=1)
         share = np.full(len(count), np.nan)
-        np.divide(left, count, out=share, where=count > 0)
+        np.divide(left + sum(undecided) / 2, count, out=share, where=count > 0)
         return share
 
 

@@ -180,7 +180,7 @@ def fit(
     """
     parameters = {name: weight.clone().requires_grad_() for name, weight in start.items()}
     optimiser = torch.optim.AdamW(
-        list(parameters.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        list(parameters.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     batches = _Batches(features, labelled, seeds, round_number, settings.batch_size, model.noise_width)
     keeper = _Keeper(model, features, validation, len(seeds)) if validation is not None else None
@@ -281,13 +281,12 @@ class _Batches:
         rows = self._orders[:, place * self._rows : (place + 1) * self._rows]
         own = (self._places, rows)
         labelled = self._labelled
+        sides = np.concatenate([labelled.first[own], labelled.second[own]], axis=1)
         pairs = ComparedPairs(
-            first=self._features.responses[torch.from_numpy(labelled.first[own])],
-            second=self._features.responses[torch.from_numpy(labelled.second[own])],
+            responses=_rows(self._features.responses, sides),
             prompt=_prompts(self._features, labelled.prompt[own]),
             target=torch.from_numpy(labelled.target[own]),
-            first_share=torch.from_numpy(self._first_share[own]),
-            second_share=torch.from_numpy(self._second_share[own]),
+            shares=torch.from_numpy(np.concatenate([self._first_share[own], self._second_share[own]], axis=1)),
         )
         return pairs, None if self._noise is None else torch.from_numpy(self._noise[:, place])
 
@@ -332,7 +331,14 @@ class _Keeper:
 
 
 def _prompts(features: PreferenceFeatures, prompt: NDArray[np.int64]) -> Tensor | None:
-    return None if features.prompts is None else features.prompts[torch.from_numpy(np.ascontiguousarray(prompt))]
+    return None if features.prompts is None else _rows(features.prompts, prompt)
+
+
+def _rows(values: Tensor, places: NDArray[np.int64]) -> Tensor:
+    """Return the rows of ``values`` ``[R, f]`` at ``places`` ``[K, n]``, ``[K, n, f]``."""
+    flat = torch.from_numpy(np.ascontiguousarray(places).reshape(-1))
+    # Copies whole rows, where indexing with a matrix walks over single numbers.
+    return values.index_select(0, flat).reshape(*places.shape, values.shape[1])
 
 
 def _rate_share(step: int, settings: FitSettings) -> float:

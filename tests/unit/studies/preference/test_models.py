@@ -63,12 +63,10 @@ def test_a_slot_has_the_loss_and_gradient_that_it_has_alone(name, kinds):
     parameters = {key: value.requires_grad_() for key, value in kinds.random_parameters(model, 3).items()}
     rng = np.random.default_rng(5)
     pairs = ComparedPairs(
-        kinds.random_features(3, PAIRS, 5, 1),
-        kinds.random_features(3, PAIRS, 5, 2),
+        kinds.random_features(3, 2 * PAIRS, 5, 1),
         kinds.random_features(3, PAIRS, 3, 3),
         torch.from_numpy(rng.integers(0, 2, (3, PAIRS)).astype(float)),
-        torch.from_numpy(rng.random((3, PAIRS))),
-        torch.from_numpy(rng.random((3, PAIRS))),
+        torch.from_numpy(rng.random((3, 2 * PAIRS))),
     )
     noise = torch.from_numpy(rng.standard_normal((3, 2 * PAIRS, model.noise_width))) if model.noise_width else None
     together = model.losses(parameters, pairs, noise, 4)

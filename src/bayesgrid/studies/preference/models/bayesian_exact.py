@@ -22,7 +22,6 @@ from bayesgrid.studies.preference.models.preference_model import (
     LatentLogits,
     ModelInputs,
     Representation,
-    both_sides,
     split_pairs,
 )
 from bayesgrid.studies.preference.models.projected_normal import (
@@ -135,14 +134,14 @@ class BayesianExact:
     def losses(self, parameters: Mapping[str, Tensor], pairs: ComparedPairs, noise: Tensor | None, step: int) -> Tensor:
         """Return minus the evidence bound per pair, ``[K]``: a response's divergence is shared by its pairs."""
         del noise, step
-        made = self.represent(parameters, both_sides(pairs))
+        made = self.represent(parameters, pairs.responses)
         divergence = self.divergence(made)
         first, second = split_pairs(made)
         logits = self._logits(first, second, self.gate(parameters, pairs.prompt), _TRAINING_NODES)
         assert logits.variance is not None  # noqa: S101 - both geometries have one
-        half = divergence.shape[1] // 2
-        shared = pairs.first_share * divergence[:, :half] + pairs.second_share * divergence[:, half:]
-        return (expected_loss(logits.mean, logits.variance, pairs.target) + self.kl_weight * shared).mean(1)
+        expected = expected_loss(logits.mean, logits.variance, pairs.target).mean(1)
+        # Means over both sides' responses, of which there are two for each pair.
+        return expected + 2 * self.kl_weight * (pairs.shares * divergence).mean(1)
 
     def divergence(self, made: Representation) -> Tensor:
         """Return what each response pays, ``[K, n]`` in nats: the divergence from the prior, or a bound on it."""

@@ -20,7 +20,6 @@ from bayesgrid.studies.preference.models.preference_model import (
     LatentLogits,
     ModelInputs,
     Representation,
-    both_sides,
     soft_label_loss,
     split_pairs,
 )
@@ -102,7 +101,7 @@ class BayesianReference:
         """Return cross-entropy of drawn vectors plus the weighted divergence of both responses, ``[K]``."""
         if noise is None:
             raise ValueError("the loss draws vectors; it needs noise")
-        made = self.represent(parameters, both_sides(pairs))
+        made = self.represent(parameters, pairs.responses)
         deviation = made["variance"].sqrt().clamp_min(_SMALLEST_DEVIATION)
         drawn = functional.normalize(made["vector"] + deviation * noise, dim=-1)
         if self.sample_mix < 1:
@@ -110,10 +109,10 @@ class BayesianReference:
         divergence = self.divergence(made["variance"])
         first, second = split_pairs({"vector": drawn})
         scores = skew_score(first["vector"], second["vector"], self.gate(parameters, pairs.prompt))
-        half = divergence.shape[1] // 2
         weight = self.kl_weight * min(1.0, (step + 1) / max(self.kl_warmup, 1))
         losses = soft_label_loss(scores / self.temperature, pairs.target)
-        return (losses + weight * (divergence[:, :half] + divergence[:, half:])).mean(1)
+        # The mean is over both sides' responses, of which there are two for each pair.
+        return losses.mean(1) + 2 * weight * divergence.mean(1)
 
     def divergence(self, variance: Tensor) -> Tensor:
         """Return ``KL(N(0, variance) || N(0, prior_variance))`` of every response, in nats; means are left out."""

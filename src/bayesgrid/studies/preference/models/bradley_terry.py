@@ -11,7 +11,6 @@ from bayesgrid.studies.preference.models.preference_model import (
     LatentLogits,
     ModelInputs,
     Representation,
-    both_sides,
     soft_label_loss,
     split_pairs,
 )
@@ -69,6 +68,6 @@ class BradleyTerry:
     def losses(self, parameters: Mapping[str, Tensor], pairs: ComparedPairs, noise: Tensor | None, step: int) -> Tensor:
         """Return the mean cross-entropy, ``[K]``."""
         del noise, step
-        first, second = split_pairs(self.represent(parameters, both_sides(pairs)))
+        first, second = split_pairs(self.represent(parameters, pairs.responses))
         logits = self.logits(parameters, first, second, self.gate(parameters, pairs.prompt))
         return soft_label_loss(logits.mean, pairs.target).mean(1)

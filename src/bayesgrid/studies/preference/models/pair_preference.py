@@ -13,7 +13,6 @@ from bayesgrid.studies.preference.models.preference_model import (
     LatentLogits,
     ModelInputs,
     Representation,
-    both_sides,
     soft_label_loss,
     split_pairs,
 )
@@ -74,5 +73,5 @@ class PairPreference:
     def losses(self, parameters: Mapping[str, Tensor], pairs: ComparedPairs, noise: Tensor | None, step: int) -> Tensor:
         """Return the mean cross-entropy, ``[K]``."""
         del noise, step
-        first, second = split_pairs(self.represent(parameters, both_sides(pairs)))
+        first, second = split_pairs(self.represent(parameters, pairs.responses))
         return soft_label_loss(self.logits(parameters, first, second, None).mean, pairs.target).mean(1)

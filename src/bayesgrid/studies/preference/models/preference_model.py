@@ -22,6 +22,7 @@ __all__ = [
     "Representation",
     "rows_of",
     "soft_label_loss",
+    "split_pairs",
 ]
 
 Representation = Mapping[str, Tensor]
@@ -59,20 +60,16 @@ class ComparedPairs:
     """b labelled pairs for each of K slots.
 
     Args:
-        first: features of the first responses, ``[K, b, f]``.
-        second: of the second ones.
+        responses: features of the first and then of the second responses, ``[K, 2 b, f]``.
         prompt: of their prompts, ``[K, b, g]``; None for a model without gate.
         target: ``[K, b]``, probability that the first is preferred: 0, 1, or between.
-        first_share: ``[K, b]``, one over the number of training pairs that the first response is in.
-        second_share: the same of the second.
+        shares: ``[K, 2 b]``, one over the number of training pairs that each of those responses is in.
     """
 
-    first: Tensor
-    second: Tensor
+    responses: Tensor
     prompt: Tensor | None
     target: Tensor
-    first_share: Tensor
-    second_share: Tensor
+    shares: Tensor
 
 
 class PreferenceModel(Protocol):
@@ -121,11 +118,14 @@ class PreferenceModel(Protocol):
 
 def rows_of(representation: Representation, rows: Tensor) -> Representation:
     """Return the representation of responses ``rows`` ``[K, b]`` of each slot."""
-    chosen = {}
-    for name, values in representation.items():
-        index = rows.reshape(*rows.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
-        chosen[name] = values.gather(1, index)
-    return chosen
+    slots = next(iter(representation.values())).shape[:2]
+    flat = (rows + slots[1] * torch.arange(slots[0], device=rows.device)[:, None]).reshape(-1)
+    return {
+        name: values.reshape(slots[0] * slots[1], *values.shape[2:])
+        .index_select(0, flat)
+        .reshape(*rows.shape, *values.shape[2:])
+        for name, values in representation.items()
+    }
 
 
 def soft_label_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -140,8 +140,3 @@ def split_pairs(representation: Representation) -> tuple[Representation, Represe
         {name: values[:, :half] for name, values in representation.items()},
         {name: values[:, half:] for name, values in representation.items()},
     )
-
-
-def both_sides(pairs: ComparedPairs) -> Tensor:
-    """Return the features of the first and then the second responses, ``[K, 2 b, f]``."""
-    return torch.cat([pairs.first, pairs.second], dim=1)
