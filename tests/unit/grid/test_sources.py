@@ -523,6 +523,8 @@ VERSIONS = {
     "xstest_pairs": "v1-15300f0c6f37",
     "hhh_alignment": "v1-43f2cad44875",
     "usr_topical_chat": "v1-b402058906ed",
+    "usr_cycles": "v1-7e2a57ae858e",
+    "usr_cycles_with_criterion": "v1-281d00c45ca1",
     "sfres": "v1-5f001c48de2f",
     "gpm_toy_cycle": "v1-fd191c13541b",
     "gpm_smoke": "v1-e6a7eb4504fd",

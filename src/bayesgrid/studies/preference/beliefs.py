@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayesgrid.acquisition.bernoulli_uncertainty import mean_probability
+from bayesgrid.acquisition.bernoulli_uncertainty import bald, mean_probability
 from bayesgrid.acquisition.skew_preference import projected_normal_moments, sphere_pair_moments
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.preference.models.bayesian_reference import BayesianReference
@@ -16,7 +16,10 @@ from bayesgrid.studies.preference.spec import PosteriorSpec
 from bayesgrid.studies.preference.training import LabelledPairs, PreferenceFeatures, predict
 from bayesgrid.studies.preference.weight_posterior import LastLayerPosterior, head_jacobian, last_layer_posterior
 
-__all__ = ["HEAD_NAMES", "PairBeliefs", "SlotPosterior", "fitted_posterior"]
+__all__ = ["ANSWER_COLUMNS", "HEAD_NAMES", "PairBeliefs", "SlotPosterior", "fitted_posterior"]
+
+ANSWER_COLUMNS = ("probability", "logit", "embedding_variance", "weight_variance", "bald")
+"""What is kept of answers about pairs, in the order of :meth:`SlotPosterior.answers`."""
 
 HEAD_NAMES = ("vector.weight", "reward.weight", "pair.weight")
 
@@ -78,6 +81,21 @@ class SlotPosterior:
         elif members > 1:
             weight = means.var(axis=0, ddof=1)
         return PairBeliefs(means.mean(axis=0), embedding, weight, means if members > 1 else None)
+
+    def disagreement(self, beliefs: PairBeliefs) -> NDArray[np.float64]:
+        """Return the variance of the logits ``[n]`` that disagreement is about: of embeddings, or of open weights."""
+        return beliefs.embedding_variance if self.kind == "latent" else beliefs.weight_variance
+
+    def answers(self, beliefs: PairBeliefs) -> NDArray[np.float64]:
+        """Return the :data:`ANSWER_COLUMNS` of beliefs, ``[5, n]``."""
+        columns = (
+            beliefs.probability(),
+            beliefs.mean,
+            beliefs.embedding_variance,
+            beliefs.weight_variance,
+            bald(beliefs.mean, self.disagreement(beliefs)),
+        )
+        return np.stack(columns)
 
     def jacobian(self, features: PreferenceFeatures, pairs: LabelledPairs) -> NDArray[np.float64]:
         """Return the derivative of the logits of pairs ``[1, n]`` by the first network's last layer, ``[n, p]``."""

@@ -71,7 +71,7 @@ class _Question:
 
     def variance(self, beliefs: PairBeliefs) -> NDArray[np.float64]:
         """Return the variance that disagreement is about."""
-        return beliefs.embedding_variance if self.spec.posterior.kind == "latent" else beliefs.weight_variance
+        return self.posterior.disagreement(beliefs)
 
 
 def choose_pairs(

@@ -4,7 +4,7 @@ Every draw is keyed by (seed, role, round), so a loop that was interrupted and r
 was not. The first fit comes before the first purchase.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from bayesgrid.metrics.temperature import fit_inverse_temperature
 from bayesgrid.random_streams import random_stream
 from bayesgrid.store.execution import RunContext
 from bayesgrid.studies.preference.beliefs import PairBeliefs, SlotPosterior, fitted_posterior
+from bayesgrid.studies.preference.evaluation_spec import TEST_SPLIT
 from bayesgrid.studies.preference.label_choice import choose_pairs
 from bayesgrid.studies.preference.models.preference_model import PreferenceModel
 from bayesgrid.studies.preference.pool import PairPool
@@ -31,13 +32,21 @@ from bayesgrid.studies.preference.training import (
     starting_parameters,
 )
 
-__all__ = ["COLUMNS", "LoopHistory", "run_loop"]
+__all__ = ["COLUMNS", "AskedPairs", "LoopHistory", "run_loop"]
 
 _TEMPERED = ("tempered_nll", "tempered_ece", "inverse_temperature")
 _FIT = ("training_loss", "validation_nll", "taken_step", "prior_precision", "embedding_variance", "weight_variance")
 _SCORES = ("score_min", "score_median", "score_max")
 COLUMNS = (*PREFERENCE_METRICS, *_TEMPERED, *_FIT, *_SCORES)
 """Numbers of one round and seed, in the order of :attr:`LoopHistory.measured`."""
+
+
+@dataclass(frozen=True)
+class AskedPairs:
+    """Pairs ``[1, n]`` of a further set that the fitted models are asked about, with the features of that set."""
+
+    features: PreferenceFeatures
+    pairs: LabelledPairs
 
 
 @dataclass
@@ -47,13 +56,14 @@ class LoopHistory:
     Args:
         labelled: ``[K, n]``, places in the pool in the order they were bought, the initial ones first.
         measured: ``[R, K, columns]``; NaN where a round or rule has no such value.
-        probability: of the first and the last round, ``[K, T]``, that the first of each tested pair is preferred.
+        answers: by round and by ``test`` or the name of a further set, ``[5, K, n]``, what the seeds answered about its
+            pairs (``ANSWER_COLUMNS``): of the first and the last round, and of further sets as the specification says.
         parameters: the last weights, ``[K * members, ...]``.
     """
 
     labelled: NDArray[np.int64]
     measured: NDArray[np.float64]
-    probability: dict[int, NDArray[np.float64]]
+    answers: dict[tuple[int, str], NDArray[np.float64]]
     parameters: dict[str, Tensor]
 
     @property
@@ -69,6 +79,7 @@ def run_loop(
     pool: PairPool,
     context: RunContext,
     require_labels: Callable[[NDArray[np.int64], int], None] | None = None,
+    further: Mapping[str, AskedPairs] | None = None,
 ) -> LoopHistory:
     """Run all rounds, from the newest checkpoint on if there is one.
 
@@ -80,12 +91,13 @@ def run_loop(
         context: of the run.
         require_labels: called before each fit with the places ``[K, n]`` of the pairs whose labels it needs, and its
             round; it raises if a label is not there yet.
+        further: sets that the models are evaluated on besides.
 
     Raises:
         NumericalError: if a fit diverges, naming seed and step.
         Preempted: after a checkpoint, if the run was asked to stop.
     """
-    loop = _Loop(spec, model, features, pool, context)
+    loop = _Loop(spec, model, features, pool, context, further or {})
     history = loop.restored()
     for round_number in range(history.completed, loop.rounds):
         if require_labels is not None:
@@ -107,8 +119,10 @@ class _Loop:
         features: PreferenceFeatures,
         pool: PairPool,
         context: RunContext,
+        further: Mapping[str, AskedPairs],
     ) -> None:
         self._spec, self._model, self._features, self._pool, self._context = spec, model, features, pool, context
+        self._further = further
         self.rounds = 1 if spec.labels.initial == "all" else 1 + spec.labels.rounds
         self._members = spec.posterior.members if spec.posterior.kind == "ensemble" else 1
         self._keys = [key for seed in spec.seeds for key in _member_keys(seed, self._members)]
@@ -135,16 +149,16 @@ class _Loop:
         return LoopHistory(
             arrays["labelled"],
             arrays["measured"],
-            {number: arrays[f"probability.{number}"] for number in known["tested"]},
+            {(number, name): arrays[f"answers.{number}.{name}"] for number, name in known["answers"]},
             {name: torch.from_numpy(arrays[f"parameters.{name}"]) for name in known["parameters"]},
         )
 
     def save(self, history: LoopHistory) -> None:
         """Write a checkpoint of everything that later rounds and the results need."""
         arrays: dict[str, np.ndarray] = {"labelled": history.labelled, "measured": history.measured}
-        arrays |= {f"probability.{number}": values for number, values in history.probability.items()}
+        arrays |= {f"answers.{number}.{name}": values for (number, name), values in history.answers.items()}
         arrays |= {f"parameters.{name}": weight.numpy() for name, weight in history.parameters.items()}
-        known = {"tested": sorted(history.probability), "parameters": sorted(history.parameters)}
+        known = {"answers": sorted(map(list, history.answers)), "parameters": sorted(history.parameters)}
         self._context.checkpoints.save(history.completed, arrays, known)
 
     def play(self, history: LoopHistory, round_number: int) -> LoopHistory:
@@ -152,7 +166,9 @@ class _Loop:
         last = round_number + 1 == self.rounds
         apart = [self._held_out(seed, history.labelled.shape[1]) for seed in self._spec.seeds]
         fitted = self._fit(history, round_number, apart)
-        columns, tested, bought = [], [], []
+        columns, bought = [], []
+        asked = self._asked(round_number)
+        answers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in asked}
         for slot, seed in enumerate(self._spec.seeds):
             own = history.labelled[slot]
             learnt = self._own(slot, np.delete(own, apart[slot]))
@@ -163,7 +179,9 @@ class _Loop:
             row = dict(preference_metrics(beliefs.probability(), self._pool.test.target[0]))
             row |= self._tempered(posterior, beliefs, slot, own[apart[slot]])
             row |= _fit_columns(fitted, networks, posterior, beliefs)
-            tested.append(beliefs.probability())
+            for name, own_answers in answers.items():
+                known = beliefs if name == TEST_SPLIT else posterior.beliefs(asked[name].features, asked[name].pairs)
+                own_answers.append(posterior.answers(known))
             if not last:
                 places = np.setdiff1d(np.arange(self._pool.rows.shape[1]), own)
                 choice = choose_pairs(
@@ -179,11 +197,11 @@ class _Loop:
                 row |= _score_columns(choice.scores)
             columns.append([row.get(name, np.nan) for name in COLUMNS])
             self._context.tracker.log("rounds", round_number, seed=seed, labelled=len(own), **row)
-        kept = {round_number: np.stack(tested)} if last or round_number == 0 else {}
+        kept = {(round_number, name): np.stack(values, axis=1) for name, values in answers.items()}
         return LoopHistory(
             history.labelled if last else np.concatenate([history.labelled, np.stack(bought)], axis=1),
             np.concatenate([history.measured, np.array(columns)[None]]),
-            history.probability | kept,
+            history.answers | kept,
             fitted.parameters,
         )
 
@@ -204,6 +222,12 @@ class _Loop:
             round_number,
             self._settings,
         )
+
+    def _asked(self, round_number: int) -> dict[str, AskedPairs]:
+        """Return the pairs whose answers are kept of a round."""
+        last = round_number + 1 == self.rounds
+        tested = {TEST_SPLIT: AskedPairs(self._features, self._pool.test)} if last or round_number == 0 else {}
+        return {**tested, **self._further} if last or self._spec.evaluation.every_round else tested
 
     def _own(self, slot: int, places: NDArray[np.int64]) -> LabelledPairs:
         return self._pool.candidates.slot(slot).at(places[None])

@@ -10,22 +10,24 @@ from bayesgrid.studies.preference.spec import ModelSpec
 
 __all__ = ["chosen_model"]
 
+_TEMPERATURES = {"bradley_terry": 1.0, "pair_preference": 1.0}
 _REFERENCE_OFFSET = -5.0
 _REFERENCE_RANGE = (-8.0, 1.0)
 
 
 def chosen_model(spec: ModelSpec, inputs: ModelInputs) -> PreferenceModel:
     """Return the settings of the networks, for responses and prompts of the widths ``inputs``."""
+    temperature = spec.temperature or _TEMPERATURES.get(spec.kind, 0.1)
     if spec.kind == "bradley_terry":
-        return BradleyTerry(inputs, spec.hidden, spec.temperature, spec.gate)
+        return BradleyTerry(inputs, spec.hidden, temperature, spec.gate)
     if spec.kind == "pair_preference":
-        return PairPreference(inputs, spec.hidden, spec.temperature)
+        return PairPreference(inputs, spec.hidden, temperature)
     if spec.kind == "bayesian_reference":
         return BayesianReference(
             inputs,
             spec.hidden,
             spec.dimension,
-            spec.temperature,
+            temperature,
             prior_variance=spec.prior_variance,
             kl_weight=spec.kl_weight,
             kl_warmup=spec.kl_warmup,
@@ -39,7 +41,7 @@ def chosen_model(spec: ModelSpec, inputs: ModelInputs) -> PreferenceModel:
             inputs,
             spec.hidden,
             spec.dimension,
-            spec.temperature,
+            temperature,
             geometry=spec.geometry,
             prior_variance=spec.prior_variance,
             kl_weight=spec.kl_weight,
@@ -49,7 +51,7 @@ def chosen_model(spec: ModelSpec, inputs: ModelInputs) -> PreferenceModel:
         inputs,
         spec.hidden,
         spec.dimension,
-        spec.temperature,
+        temperature,
         normalise=spec.normalise,
         gate_kind=spec.gate,
         reward=spec.kind == "hybrid_preference",

@@ -8,15 +8,22 @@ from numpy.typing import NDArray
 
 from bayesgrid.data.preference_pairs import PreferencePairs
 from bayesgrid.data.preference_sides import swapped_sides
-from bayesgrid.data.preference_splits import label_gaps, of_systems, split_by_item, split_by_pair, split_by_prompt
+from bayesgrid.data.preference_splits import (
+    label_gaps,
+    of_systems,
+    split_by_group,
+    split_by_item,
+    split_by_pair,
+    split_by_prompt,
+)
 from bayesgrid.errors import DataError
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.preference.spec import LabelSpec
 from bayesgrid.studies.preference.training import LabelledPairs
 
-__all__ = ["PairPool", "pair_pool"]
+__all__ = ["PairPool", "pair_pool", "seen_pairs"]
 
-_SPLITS = {"prompt": split_by_prompt, "item": split_by_item, "pair": split_by_pair}
+_SPLITS = {"prompt": split_by_prompt, "item": split_by_item, "pair": split_by_pair, "group": split_by_group}
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ def pair_pool(
     rows = np.stack([_subset(pool, min(wanted, len(pool)), seed, "pool of pairs") for seed in seeds])
     known = data.probability if answers is None else answers
     stacked = [
-        _seen(data, own, _annotated(known[own], labels, seed, own), seed) for own, seed in zip(rows, seeds, strict=True)
+        seen_pairs(data, own, _annotated(known[own], labels, seed, own), seed)
+        for own, seed in zip(rows, seeds, strict=True)
     ]
     candidates = LabelledPairs(
         np.concatenate([own.first for own in stacked]),
@@ -100,7 +108,7 @@ def pair_pool(
     truth = (known if test_bought else data.probability)[test_rows]
     if labels.target == "sign":
         truth = np.sign(truth - 0.5) / 2 + 0.5
-    return PairPool(candidates, rows, _seen(data, test_rows, truth, 0), test_rows, test_bought)
+    return PairPool(candidates, rows, seen_pairs(data, test_rows, truth, 0), test_rows, test_bought)
 
 
 def _bought_test_size(labels: LabelSpec, pool: int) -> int:
@@ -135,7 +143,7 @@ def _uniform(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.float6
     return random_stream(seed, name).random(int(rows.max()) + 1)[rows]
 
 
-def _seen(data: PreferencePairs, rows: NDArray[np.int64], target: NDArray[np.float64], seed: int) -> LabelledPairs:
+def seen_pairs(data: PreferencePairs, rows: NDArray[np.int64], target: NDArray[np.float64], seed: int) -> LabelledPairs:
     """Return pairs ``[1, n]`` from the sides that ``seed`` sees them from."""
     swapped = swapped_sides([data.pair_ids[row] for row in rows.tolist()], seed)
     first, second = data.first[rows], data.second[rows]

@@ -10,6 +10,8 @@ from bayesgrid.grid.model_sources import ModelCatalog
 from bayesgrid.grid.parameters import Parameters
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import Resources, RunSpec, seed_slug
+from bayesgrid.studies.preference.evaluation_spec import EvaluationSpec, check_evaluation_sets, check_own_numbers
+from bayesgrid.studies.preference_features.spec import PreferenceFeaturesSpec
 
 __all__ = [
     "SPEC",
@@ -94,8 +96,9 @@ class ModelSpec(Parameters):
     """Width of the hidden layer; 0 is linear in the features."""
     dimension: int = Field(default=6, ge=2)
     """Length of a response's vector, even."""
-    temperature: float = Field(default=0.1, gt=0)
-    """What scores are divided by."""
+    temperature: float | None = Field(default=None, gt=0)
+    """What scores are divided by; by default 1 for rewards and pair networks, whose scores have any size, and 0.1 for
+    vectors of length 1."""
     normalise: bool = True
     """Whether vectors of GPM have length 1."""
     gate: Literal["none", "linear", "squared"] = "none"
@@ -135,14 +138,14 @@ class PosteriorSpec(Parameters):
 class PreferenceTrainingSpec(Parameters):
     """How one fit goes."""
 
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     early_stopping: Literal["none", "restore_best"] = "restore_best"
-    """Whether the weights of the lowest loss on held-out labels are taken."""
-    evaluate_every: int = Field(default=25, ge=1)
+    """Whether the weights of the lowest loss on held-out labels are taken, logits scaled to them."""
+    evaluate_every: int = Field(default=10, ge=1)
     """Steps between two looks at the held-out labels."""
     refit: Literal["scratch", "warm", "shrink_and_perturb"] = "scratch"
     """Where a round's fit starts; all take the same number of steps."""
@@ -163,9 +166,9 @@ class LabelSpec(Parameters):
     """Pairs that may be bought, a random subset by seed; null takes all."""
     test: int | None = Field(default=3000, ge=2)
     """Pairs of the test prompts, the same for all seeds; null takes all."""
-    split: Literal["prompt", "item", "pair"] = "prompt"
+    split: Literal["prompt", "item", "pair", "group"] = "prompt"
     """What is on one side alone, the pool's or the test's: a prompt with all its pairs; a response, as the item of a
-    game; or a pair, both of whose responses the pool may hold."""
+    game; a pair, both of whose responses the pool may hold; or a group of pairs, as the triple of a cycle."""
     test_fraction: float = Field(default=0.25, gt=0, lt=1)
     """Share of the prompts, items or pairs that are tested and never bought. Where people answer and the data set has
     no label to test on, so many of the labels are asked for in the first batch, at most ``test``, and never trained on.
@@ -212,14 +215,15 @@ class PreferenceSpec(RunSpec):
     training: PreferenceTrainingSpec = PreferenceTrainingSpec()
     labels: LabelSpec = LabelSpec()
     acquisition: AcquisitionSpec = AcquisitionSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
 
     def slug(self) -> str:
         """Return data set, model, rule and seeds."""
         return "-".join([self.dataset, self.model.kind, self.acquisition.rule, seed_slug(self.seeds)])
 
     def dataset_names(self) -> tuple[str, ...]:
-        """Return the set of pairs."""
-        return (self.dataset,)
+        """Return the set of pairs, and those of the evaluation."""
+        return (self.dataset, *self.evaluation.sets)
 
     def resources(self, datasets: DatasetCatalog | None = None, models: ModelCatalog | None = None) -> Resources:
         """Return what the CPU scale needs."""
@@ -231,9 +235,28 @@ class PreferenceSpec(RunSpec):
             return 0
         return self.labels.initial + round_number * self.labels.per_round
 
+    def features(self, dataset: str) -> PreferenceFeaturesSpec | None:
+        """Return the run that reads the responses of ``dataset`` with the base model; None without one."""
+        inputs = self.inputs
+        if inputs.model is None:
+            return None
+        return PreferenceFeaturesSpec(
+            model=inputs.model,
+            dataset=dataset,
+            pooling=inputs.pooling,
+            max_length=inputs.max_length,
+            layout=inputs.layout,
+            systems=inputs.systems if dataset == self.dataset else None,
+        )
+
     def needs(self) -> Mapping[str, RunSpec]:
-        """Return nothing."""
-        return {}
+        """Return the runs that read the responses: ``features``, and ``features:<set>`` for those of the evaluation.
+
+        There are none for sets with numbers of their own.
+        """
+        roles = {"features": self.dataset, **{f"features:{name}": name for name in self.evaluation.sets}}
+        runs = {role: self.features(dataset) for role, dataset in roles.items()}
+        return {role: run for role, run in runs.items() if run is not None}
 
     def check(self, catalog: DatasetCatalog) -> None:
         """Raise ConfigurationError if rule, posterior and model do not fit each other, or the data set has no pairs."""
@@ -266,6 +289,20 @@ class PreferenceSpec(RunSpec):
         if self.labels.initial != "all" and self.labels.initial < 2:
             raise ConfigurationError(
                 "key 'labels.initial': too few", given=self.labels.initial, allowed="all, 2 or more"
+            )
+        self._check_sets(catalog)
+
+    def _check_sets(self, catalog: DatasetCatalog) -> None:
+        catalog.preference_pairs(self.dataset)
+        check_evaluation_sets(self.evaluation, self.dataset, catalog)
+        if self.inputs.model is not None:
+            return
+        check_own_numbers(self.dataset_names(), catalog)
+        if self.model.gate != "none":
+            raise ConfigurationError(
+                "key 'model.gate': a gate needs prompts that a base model has read",
+                given=f"{self.model.gate}, with inputs.model: null",
+                allowed="none, or a base model under inputs.model",
             )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesgrid.errors import NumericalError
+from bayesgrid.metrics.logit_scale import binary_losses, fit_logit_scale
 from bayesgrid.random_streams import random_stream
 from bayesgrid.studies.preference.models.preference_model import (
     ComparedPairs,
@@ -116,7 +117,8 @@ class FitResult:
         parameters: weights by name, ``[K, ...]``.
         taken_step: ``[K]``, the steps after which the weights were taken.
         training_loss: ``[K]``, mean loss of the last tenth of the steps.
-        validation_nll: ``[K]``, of the held-out pairs at these weights; NaN without any.
+        validation_nll: ``[K]``, of the held-out pairs at these weights, logits shrunk as far as suits them best;
+            NaN without any.
     """
 
     parameters: dict[str, Tensor]
@@ -163,7 +165,8 @@ def fit(
 
     Batches are cut from a permutation an epoch; the last, smaller one is dropped unless it is the only one. All draws
     come from the slot's own streams, so that its weights do not depend on the other slots. With ``restore_best`` the
-    weights of the lowest validation loss are taken; the start and the last step are among the candidates.
+    weights of the lowest validation loss are taken, which is that of logits scaled to the held-out labels; the last
+    step is among the candidates, the start is not.
 
     Args:
         model: what is fitted.
@@ -187,7 +190,8 @@ def fit(
     tail = max(1, settings.steps // 10)
     tail_losses = np.zeros(len(seeds))
     for step in range(settings.steps):
-        if keeper is not None and settings.early_stopping == "restore_best" and step % settings.evaluate_every == 0:
+        looks = settings.early_stopping == "restore_best" and step > 0 and step % settings.evaluate_every == 0
+        if keeper is not None and looks:
             keeper.consider(parameters, step)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _rate_share(step, settings)
@@ -312,10 +316,12 @@ class _Keeper:
         self.nll = np.full(slots, math.inf)
 
     def validation_nll(self, parameters: Mapping[str, Tensor]) -> NDArray[np.float64]:
-        """Return the mean loss of the held-out pairs, ``[K]``."""
-        logits = predict(self._model, parameters, self._features, self._validation).mean.numpy().astype(np.float64)
-        losses = np.logaddexp(0.0, logits) - self._validation.target * logits
-        return np.asarray(losses.mean(axis=1), dtype=np.float64)
+        """Return the mean loss of the held-out pairs, ``[K]``, each slot's logits shrunk as far as suits them best."""
+        logits = predict(self._model, parameters, self._features, self._validation).mean.double().numpy()
+        # A fit that is too sure of itself still ranks pairs; what scale its logits need is another question. They are
+        # never scaled up, or a few pairs that are all right would make any loss 0.
+        scale = np.minimum(fit_logit_scale(logits, self._validation.target), 1.0)
+        return np.asarray(binary_losses(scale[:, None] * logits, self._validation.target).mean(axis=1))
 
     def consider(self, parameters: Mapping[str, Tensor], step: int) -> None:
         """Keep the weights of slots that are better than before."""

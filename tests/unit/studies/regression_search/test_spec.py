@@ -29,7 +29,7 @@ def spec_of(**changes: object) -> RegressionSearchSpec:
         ({"space": {"dropout": [0.0, 1.0]}}, r"space\.dropout\.1.*less than 1"),
         ({"space": {"dropout": [-0.1, 0.2]}}, r"space\.dropout\.0.*greater than or equal to 0"),
         ({"space": {"dropout": [0.1]}}, r"space\.dropout\.1.*missing"),
-        ({"space": {"dropuot": [0.1, 0.2]}}, "did you mean 'dropout'"),
+        ({"space": {"dropuot": [0.1, 0.2]}}, "did you mean 'space.dropout'"),
         ({"configurations": 0}, "configurations"),
         ({"include": [{"learning_rate": 1e-3, "weight_decay": 0.0}]}, r"include\.0\.dropout.*missing"),
         ({"halving": {"factor": 1}}, r"halving\.factor"),

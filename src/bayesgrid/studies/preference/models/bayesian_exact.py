@@ -74,7 +74,7 @@ class BayesianExact:
     geometry: Geometry = "sphere"
     prior_variance: float = 1.0
     kl_weight: float = 1.0
-    variance_start: float = 0.05
+    variance_start: float = 0.005
     variance_range: tuple[float, float] = (1e-5, 10.0)
     gate_kind: GateKind = "none"
     noise_width: int = 0
@@ -84,7 +84,7 @@ class BayesianExact:
         width = self.hidden or self.inputs.responses
         return {
             **hidden_weights(generators, self.inputs.responses, self.hidden),
-            "vector.weight": normal_weights(generators, (width, self.dimension), width**-0.5),
+            "vector.weight": normal_weights(generators, (width, self.dimension), 1 / (width + 1)),
             "log_variance.weight": normal_weights(generators, (width, self.dimension), 1 / (width + 1)),
             "log_variance.bias": torch.full((len(generators), self.dimension), self._starting_bias()),
             **gate_weights(generators, self.inputs.prompts, self.dimension, self.gate_kind),
