@@ -13,7 +13,16 @@ from pydantic import Field, field_validator
 
 from bayesgrid.errors import BayesgridError, ConfigurationError, did_you_mean
 from bayesgrid.grid.parameter_keys import checked_keys
-from bayesgrid.grid.parameters import Parameters, flatten, leaf_keys, located, nest, validate_parameters
+from bayesgrid.grid.parameters import (
+    Parameters,
+    flatten,
+    leaf_keys,
+    listed,
+    located,
+    nest,
+    unknown,
+    validate_parameters,
+)
 from bayesgrid.grid.registry import study_names, study_specification
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import RunSpec, parse_seeds, seed_blocks
@@ -105,21 +114,17 @@ def load_experiment(config: Path, name: str) -> tuple[Experiment, Path]:
     paths = experiment_paths(config)
     if name not in paths:
         raise ConfigurationError(
-            "unknown experiment",
+            unknown("experiment", name, paths),
             where=str(config / "experiments"),
-            given=name,
-            allowed=", ".join(sorted(paths)) or "(no experiment file)",
-            remedy=did_you_mean(name, paths),
+            allowed=listed(sorted(paths), name) or "(no experiment file)",
         )
     path = paths[name]
     experiment = validate_parameters(Experiment, read_yaml(path), where=str(path))
     if experiment.study not in study_names():
         raise ConfigurationError(
-            "unknown study",
+            unknown("study", experiment.study, study_names()),
             where=f"{path}, key 'study'",
-            given=experiment.study,
             allowed=", ".join(study_names()),
-            remedy=did_you_mean(experiment.study, study_names()),
         )
     return experiment, path
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from bayesgrid.errors import ConfigurationError, did_you_mean
-from bayesgrid.grid.parameters import Parameters, unknown, validate_parameters
+from bayesgrid.grid.parameters import Parameters, listed, unknown, validate_parameters
 from bayesgrid.grid.sources import RelativePath, Sha256
 from bayesgrid.grid.yaml_files import read_yaml
 
@@ -193,7 +193,7 @@ class ModelCatalog:
             raise ConfigurationError(
                 unknown("model", name, self.entries),
                 where=str(self.path),
-                allowed=", ".join(self.entries),
+                allowed=listed(self.entries, name),
                 remedy="or add an entry for it to that file",
             )
         entry = self.entries[name]

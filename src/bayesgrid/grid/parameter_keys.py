@@ -1,6 +1,6 @@
 """The keys of a run's parameters as experiment files and presets spell them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bayesgrid.errors import ConfigurationError, nearest_name
@@ -18,8 +18,10 @@ def checked_keys(values: Mapping[str, Any], known: Sequence[str], where: str) ->
         where: the file and the key they stand under.
 
     Raises:
-        ConfigurationError: for a key that the study does not have, with the nearest one and those of its group.
+        ConfigurationError: for a key that the study does not have, with the nearest one and those of its group; or one
+            that is there nested and dotted, with two values.
     """
+    _refuse_two_values(values, where)
     flat = flatten(values)
     for key in flat:
         if key == "seeds":
@@ -32,6 +34,29 @@ def checked_keys(values: Mapping[str, Any], known: Sequence[str], where: str) ->
                 allowed=", ".join(_group_of(key, known) or _group_of(nearest or "", known) or _top(known)),
             )
     return flat
+
+
+def _refuse_two_values(values: Mapping[str, Any], where: str) -> None:
+    found: dict[str, tuple[str, Any]] = {}
+    for key, spelling, value in _spellings(values):
+        earlier, other = found.setdefault(key, (spelling, value))
+        if other != value:
+            raise ConfigurationError(
+                f"the key {key!r} is there twice, with different values",
+                where=where,
+                given=f"'{earlier}' and '{spelling}'",
+                remedy="keep one of them",
+            )
+
+
+def _spellings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield the dotted key of every value, how the file spells key and value, and the value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            for below, spelling, leaf in _spellings(value, f"{prefix}{key}."):
+                yield below, f"{key}: {{{spelling}}}", leaf
+        else:
+            yield f"{prefix}{key}", f"{key}: {value}", value
 
 
 def _nearest_key(key: str, known: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """Typed groups of parameters, their dotted keys, and one-line errors when a file does not fit them."""
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bayesgrid.errors import ConfigurationError, did_you_mean, nearest_name
 
-__all__ = ["Parameters", "flatten", "leaf_keys", "located", "nest", "unknown", "validate_parameters"]
+__all__ = [
+    "Parameters",
+    "counted",
+    "flatten",
+    "leaf_keys",
+    "listed",
+    "located",
+    "nest",
+    "unknown",
+    "validate_parameters",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_LISTED = 10
+"""Names that a message gives of a long list."""
 
 
 class Parameters(BaseModel):
@@ -48,6 +62,24 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return ``unknown <what> '<name>'``, and right behind it the known name that is nearest, if one comes close."""
     question = did_you_mean(name, known)
     return f"unknown {what} {name!r} ({question})" if question else f"unknown {what} {name!r}"
+
+
+def listed(names: Iterable[str], near: str) -> str:
+    """Return ``names`` with commas between; of many only the ten most like ``near``, in their order, and how many more.
+
+    Two that are left out take as much room as the words that say so, so twelve are given in full.
+    """
+    known = list(dict.fromkeys(names))
+    if len(known) <= _LISTED + 2:
+        return ", ".join(known)
+    likeness = {name: difflib.SequenceMatcher(None, name, near).ratio() for name in known}
+    nearest = set(sorted(known, key=lambda name: -likeness[name])[:_LISTED])
+    return f"{', '.join(name for name in known if name in nearest)} and {len(known) - len(nearest)} more"
+
+
+def counted(count: int, name: str) -> str:
+    """Return ``1 run`` or ``2 runs`` for the name of one."""
+    return f"{count} {name if count == 1 else f'{name}s'}"
 
 
 def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -90,7 +122,7 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
     # A value that fits no member of a union has a fault for each; together they say what is allowed.
     own = [f for f in faults if _key_at(model, f["loc"]) == key] if fault["type"] != "extra_forbidden" else [fault]
     further = len(faults) - len(own)
-    more = f" ({further} further faults)" if further else ""
+    more = f" ({counted(further, 'further fault')})" if further else ""
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, fault["loc"][:-1])
         group, separator, last = key.rpartition(".")
@@ -108,11 +140,33 @@ def _configuration_error(model: type[BaseModel], error: ValidationError, where: 
         return ConfigurationError(
             f"key {key!r}: {cause.what}{more}", where=where, given=given, allowed=cause.allowed, remedy=cause.remedy
         )
+    words = _words_of(own)
+    if words is not None:
+        given = fault["input"]
+        question = did_you_mean(given, words) if isinstance(given, str) else None
+        return ConfigurationError(
+            f"key {key!r}: not a value it can have" + (f" ({question})" if question else "") + more,
+            where=where,
+            given=repr(given),
+            allowed=listed(map(repr, words), repr(given)),
+        )
     message = " or ".join(dict.fromkeys(f["msg"].removeprefix("Value error, ") for f in own))
     message = message.replace(" or Input should be", " or")
     return ConfigurationError(
         f"key {key!r}: {message}{more}", where=where, given=repr(fault["input"]), remedy=_nearest_word(own)
     )
+
+
+def _words_of(faults: Sequence[Any]) -> list[str] | None:
+    """Return the words a key allows; None if it allows anything else."""
+    # Pydantic lists the values of a literal in one string, words in quotes.
+    if any(fault["type"] != "literal_error" for fault in faults):
+        return None
+    lists = [str(fault["ctx"]["expected"]) for fault in faults]
+    unquoted = "".join(re.sub(r"'[^']*'", "", text) for text in lists)
+    if re.sub(r"\bor\b|[,\s]", "", unquoted):
+        return None
+    return [word for text in lists for word in re.findall(r"'([^']*)'", text)]
 
 
 def _nearest_word(faults: Sequence[Any]) -> str | None:

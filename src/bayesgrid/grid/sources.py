@@ -34,7 +34,7 @@ from bayesgrid.grid.dataset_entries import (
     PreferencePairsEntry,
     RegressionTableEntry,
 )
-from bayesgrid.grid.parameters import Parameters, unknown, validate_parameters
+from bayesgrid.grid.parameters import Parameters, listed, unknown, validate_parameters
 from bayesgrid.grid.yaml_files import read_yaml
 
 __all__ = [
@@ -114,7 +114,7 @@ class DatasetCatalog:
             raise ConfigurationError(
                 unknown("data set", name, self.entries),
                 where=str(self.path),
-                allowed=", ".join(self.entries),
+                allowed=listed(self.entries, name),
                 remedy="or add an entry for it to that file",
             )
         return self.entries[name]
@@ -163,7 +163,7 @@ class DatasetCatalog:
                 f"data set {name!r} is not {described}",
                 where=str(self.path),
                 given=f"kind: {entry.kind}",
-                allowed=", ".join(fitting) or "(the catalog has none)",
+                allowed=listed(fitting, name) or "(the catalog has none)",
             )
         return entry
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from bayesgrid.errors import ConfigurationError, did_you_mean
 from bayesgrid.grid.parameters import Parameters, validate_parameters
 from bayesgrid.grid.specification import RunSpec
+from bayesgrid.grid.table_studies import check_runs
 from bayesgrid.grid.used_in import TableDefinition
 
 __all__ = ["TABLE_OPTIONS", "AnswerStatistic", "PublishedMetric", "check_table"]
@@ -176,12 +177,17 @@ TABLE_OPTIONS: Mapping[str, type[Parameters]] = {
 }
 """Options by kind of table; their defaults are those of the reporting, and do not count here."""
 
-_COMPARED: Mapping[str, str] = {"reference": "method", "reference_agent": "agent"}
-"""The key of a run that an option names a value of."""
+_COMPARED: Mapping[str, str] = {
+    "reference": "method",
+    "reference_agent": "agent",
+    "reference_rule": "acquisition.rule",
+    "baseline_model": "model.kind",
+}
+"""The key of a run that an option names a value of; an empty value stands for none."""
 
 
 def check_table(name: str, definition: TableDefinition, runs: Iterable[RunSpec], where: str) -> None:
-    """Raise ConfigurationError for an option that the kind of table does not have, or a reference that no run is.
+    """Raise ConfigurationError for runs or an option that the kind of table cannot use, or a reference that no run is.
 
     Args:
         name: of the table.
@@ -189,6 +195,8 @@ def check_table(name: str, definition: TableDefinition, runs: Iterable[RunSpec],
         runs: all runs that feed it.
         where: the experiment file.
     """
+    runs = list(runs)
+    check_runs(definition, runs, f"{where}, table {name!r}")
     at = f"{where}, table {name!r} of kind {definition.kind!r}, key 'options'"
     options = TABLE_OPTIONS[definition.kind]
     if definition.options and not options.model_fields:
@@ -196,9 +204,9 @@ def check_table(name: str, definition: TableDefinition, runs: Iterable[RunSpec],
     validate_parameters(options, definition.options, where=at)
     for option, key in _COMPARED.items():
         wanted = definition.options.get(option)
-        if wanted is None:
+        if not wanted:
             continue
-        known = list(dict.fromkeys(str(getattr(run, key)) for run in runs if hasattr(run, key)))
+        known = list(dict.fromkeys(str(value) for run in runs if (value := _value(run, key)) is not None))
         if wanted not in known:
             raise ConfigurationError(
                 f"key {option!r}: no run of the table has the {key} {wanted!r}",
@@ -206,3 +214,10 @@ def check_table(name: str, definition: TableDefinition, runs: Iterable[RunSpec],
                 allowed=", ".join(known) or f"(the runs have no {key})",
                 remedy=did_you_mean(wanted, known) or "choose an experiment that has it too, or another reference",
             )
+
+
+def _value(run: RunSpec, key: str) -> object:
+    value: object = run
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    return value

@@ -55,15 +55,19 @@ class AnswerFootnotes:
     def marked(self, printed: str, row: MethodRuns, *, temperature: bool = False, where: str = "") -> str:
         """Return ``printed`` with a mark for everything that is wrong with the fits of ``row``.
 
+        Where its temperature counts, few held-out labels are marked too.
+
         Args:
             printed: name of the row.
             row: its runs.
-            temperature: whether a temperature at its bound counts.
+            temperature: whether its temperature counts.
             where: what else tells the fits from others of the same row, such as their training set.
         """
         marks = ""
-        for kind, seeds in row.findings(temperature=temperature).items():
-            sentence = finding_sentence(kind, seeds, len(row.seeds))
+        findings = row.findings(temperature=temperature)
+        sentences = [finding_sentence(kind, seeds, len(row.seeds)) for kind, seeds in findings.items()]
+        sentences += [row.few_labels] if temperature and row.few_labels else []
+        for sentence in sentences:
             mark = self._mark(f"{sentence}{f', on {where}' if where else ''}.")
             marks += mark if mark not in printed else ""
         return printed + marks

@@ -10,7 +10,14 @@ from bayesgrid.errors import StateError
 from bayesgrid.metrics.temperature import INVERSE_TEMPERATURE_BOUNDS
 from bayesgrid.reporting.collect import RunRecord
 
-__all__ = ["TEMPERATURE_AT_BOUND", "Findings", "finding_sentence", "findings_of_runs", "findings_text"]
+__all__ = [
+    "TEMPERATURE_AT_BOUND",
+    "Findings",
+    "few_labels_sentence",
+    "finding_sentence",
+    "findings_of_runs",
+    "findings_text",
+]
 
 Findings = Mapping[str, tuple[int, ...]]
 """Kind of finding to the seeds that have it; a healthy fit has none."""
@@ -35,6 +42,8 @@ _PHRASES = {
 }
 _NEAR = 1.001
 """The search ends this close to a bound, as a ratio, when it wants to go beyond."""
+_FEW = 30
+"""A temperature that rests on fewer labels is little more than a guess."""
 _COLUMNS = ("seed", "split", "metric", "value")
 
 
@@ -74,6 +83,15 @@ def findings_text(findings: Findings, count: int) -> str:
     return ", ".join(f"{_PHRASES[kind]} in {_share(seeds, count)}" for kind, seeds in findings.items())
 
 
+def few_labels_sentence(runs: Iterable[RunRecord]) -> str:
+    """Return, without a full stop, how many held-out labels the temperatures rest on if some are few; else nothing."""
+    counts = {count for run in runs for count in _held_out(run.folder / "predictions.parquet")}
+    if not counts or min(counts) >= _FEW:
+        return ""
+    shown = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"The temperature rests on {shown} held-out label{'s' if shown != '1' else ''} alone"
+
+
 def _share(seeds: Sequence[int], count: int) -> str:
     return f"{len(seeds)} of {count} seed{'s' if count != 1 else ''}"
 
@@ -93,6 +111,16 @@ def _of_fits(fits: Sequence[Path], seeds: set[int]) -> Iterable[tuple[str, set[i
             yield "parent_collapsed", flagged["collapsed"]
         else:
             yield from flagged.items()
+
+
+def _held_out(path: Path) -> set[int]:
+    """Return how many held-out labels the seeds of an evaluation answered; none where none are published."""
+    try:
+        frame = pd.read_parquet(path, columns=["seed", "split", "example"], filters=[("split", "==", "validation")])
+    except (OSError, pa.ArrowException, ValueError, KeyError):
+        # Whoever shows the predictions says what is wrong with the file.
+        return set()
+    return {int(count) for count in frame.groupby("seed")["example"].nunique()}
 
 
 def _values(folder: Path, split: str) -> dict[str, dict[int, float]]:

@@ -1,8 +1,9 @@
-"""Which finished runs of a plan have fits that are not healthy, and where a user sees which."""
+"""Which finished runs of a plan have findings about their fits or temperatures, and which table marks them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bayesgrid.grid.parameters import counted
 from bayesgrid.grid.plan import Plan
 from bayesgrid.reporting.answer_health import Findings, findings_of_runs
 from bayesgrid.reporting.collect import RunRecord
@@ -24,7 +25,7 @@ def fit_folders(plan: Plan, name: str, results: Path) -> tuple[Path, ...]:
 
 
 def findings_by_run(plan: Plan, names: Sequence[str], results: Path) -> dict[str, Findings]:
-    """Return what is wrong with the fits of the finished runs ``names``, by id; healthy runs are left out.
+    """Return what is wrong with fits and temperatures of the finished runs ``names``, by id; healthy ones are left out.
 
     Raises:
         StateError: if a metrics file is damaged.
@@ -44,7 +45,7 @@ def findings_by_run(plan: Plan, names: Sequence[str], results: Path) -> dict[str
 
 
 def unhealthy_lines(plan: Plan, finished: Sequence[str], findings: Mapping[str, Findings]) -> list[str]:
-    """Return a line for each experiment that has finished evaluations with unhealthy fits: how many, and what shows it.
+    """Return a line for each experiment that has finished runs with findings: how many, and which table marks them.
 
     Args:
         plan: of the experiments.
@@ -63,8 +64,5 @@ def unhealthy_lines(plan: Plan, finished: Sequence[str], findings: Mapping[str, 
             if experiment in table.experiments and table.definition.kind.startswith("answer_")
         ]
         marked = f"; `bayesgrid table {tables[0]}` marks them" if tables else ""
-        lines.append(
-            f"{experiment}: {len(unhealthy)} of {len(done)} finished runs with a fit that is not healthy; "
-            f"`bayesgrid status -e {experiment}` names them{marked}"
-        )
+        lines.append(f"{experiment}: {len(unhealthy)} of {counted(len(done), 'finished run')} with findings{marked}")
     return lines

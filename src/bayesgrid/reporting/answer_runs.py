@@ -7,7 +7,13 @@ from typing import Any
 
 from bayesgrid.errors import ConfigurationError
 from bayesgrid.grid.parameters import flatten
-from bayesgrid.reporting.answer_health import TEMPERATURE_AT_BOUND, Findings, findings_of_runs, findings_text
+from bayesgrid.reporting.answer_health import (
+    TEMPERATURE_AT_BOUND,
+    Findings,
+    few_labels_sentence,
+    findings_of_runs,
+    findings_text,
+)
 from bayesgrid.reporting.answer_names import MEAN_SUFFIX, evaluation_heading, row_label, setting_text
 from bayesgrid.reporting.collect import RunRecord
 from bayesgrid.reporting.names import setting_label, state_label
@@ -72,6 +78,11 @@ class MethodRuns:
     @cached_property
     def _findings(self) -> Findings:
         return findings_of_runs(self.finished)
+
+    @cached_property
+    def few_labels(self) -> str:
+        """Return how few held-out labels the temperature of the finished runs rests on, empty where they suffice."""
+        return few_labels_sentence(self.finished)
 
     def columns(self, *, temperature: bool = False) -> dict[str, object]:
         """Return the row's columns of a table."""

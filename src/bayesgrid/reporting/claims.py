@@ -15,6 +15,7 @@ from bayesgrid.reporting.answer_evidence import AnswerEvidence
 from bayesgrid.reporting.answer_verdicts import has_settings, judge_answers
 from bayesgrid.reporting.collect import RunRecord, buys_no_labels, collect_rounds
 from bayesgrid.reporting.comparisons import Comparison, Measurement, Rounds, Undecidable, judge
+from bayesgrid.reporting.preference_comparisons import PreferenceComparison, Untestable, judge_preferences
 from bayesgrid.reporting.table import MINUS, Cell, Section, Table
 
 __all__ = ["Claim", "ClaimTest", "claims_table", "evaluate_claims", "load_claims"]
@@ -25,6 +26,7 @@ SourceKind = Literal[
     "figure_read_by_eye",
     "independent_reproduction",
     "third_party",
+    "readme",
     "derivation",
     "expectation",
 ]
@@ -35,6 +37,7 @@ _SOURCE_KINDS = {
     "figure_read_by_eye": "read off a figure",
     "independent_reproduction": "independent reproduction",
     "third_party": "third party",
+    "readme": "README only, unverified",
     "derivation": "derivation",
     "expectation": "own expectation",
 }
@@ -80,11 +83,12 @@ class Claim(Parameters):
     source: str
     """Where it was published: work, and place in it."""
     source_kind: SourceKind
-    """How the number got here; ``derivation`` marks what follows from published definitions,
+    """How the number got here; ``readme`` marks what stands in a repository's description alone, without table and
+    seeds, ``derivation`` what follows from published definitions,
     ``expectation`` what this project expects of its own recipe and nobody published."""
     published: dict[str, float] = {}
     """The published numbers by what they are of."""
-    comparison: Annotated[Comparison | AnswerComparison, Field(discriminator="kind")]
+    comparison: Annotated[Comparison | AnswerComparison | PreferenceComparison, Field(discriminator="kind")]
     """The test."""
     tests: Annotated[tuple[ClaimTest, ...], Field(min_length=1)]
     """The experiments that put it to the test; each gets a verdict of its own."""
@@ -204,12 +208,16 @@ def _evaluate(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord], evidence
 
 
 def _judged(claim: Claim, test: ClaimTest, runs: Sequence[RunRecord], evidence: AnswerEvidence) -> Measurement:
+    if isinstance(claim.comparison, Untestable):
+        raise Undecidable(f"untestable here: {claim.comparison.reason}")
     planned = [run for run in runs if test.experiment in run.experiments]
     if not planned:
         raise Undecidable("no run of the experiment is planned")
     own = [run for run in planned if run.study == claim.study and has_settings(run, test.where)]
     if isinstance(claim.comparison, AnswerComparison):
         return judge_answers(claim.comparison, own, evidence)
+    if isinstance(claim.comparison, PreferenceComparison):
+        return judge_preferences(claim.comparison, own)
     return judge(
         claim.comparison, _rounds(claim.comparison, own, f"claim {claim.name!r}, experiment {test.experiment!r}")
     )

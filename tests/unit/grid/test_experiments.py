@@ -184,6 +184,25 @@ def test_the_experiments_of_a_table_are_found_past_a_file_that_cannot_be_read(co
     assert experiments_naming(config, "figure", "one") == ()
 
 
+@pytest.mark.parametrize("group", ["set", "overrides"])
+def test_a_key_spelt_twice_with_different_values_is_refused_with_both(config, group):
+    own = "{labels: {initial: 50, budget: 90}, labels.budget: 80, training: {dropout: 0.1}, training.dropout: 0.1}"
+    text = {
+        "set": BASE.replace("{labels.initial: 50, labels.budget: 100}", own),
+        "overrides": BASE + f"overrides: [{{when: {{agent: random}}, set: {own}}}]\n",
+    }[group]
+    with pytest.raises(ConfigurationError) as caught:
+        specs(config, text)
+    assert f"key '{group}': the key 'labels.budget' is there twice, with different values" in str(caught.value)
+    assert "given: 'labels: {budget: 90}' and 'labels.budget: 80'" in str(caught.value)
+
+
+def test_one_value_spelt_twice_is_one_value(config):
+    assert specs(config, BASE.replace("labels.budget: 100", "labels.budget: 100, labels: {budget: 100}")) == specs(
+        config, BASE
+    )
+
+
 def test_two_files_of_one_name_are_refused(config):
     (config / "experiments" / "a").mkdir()
     (config / "experiments" / "a" / "same.yaml").write_text(BASE)

@@ -225,8 +225,17 @@ def test_a_file_that_is_no_mapping_is_refused(catalog_file, text):
 
 
 def test_unknown_data_set_names_the_nearest():
-    with pytest.raises(ConfigurationError, match="did you mean 'diamonds'"):
-        load_dataset_catalog(CATALOG).entry("diamond")
+    catalog = load_dataset_catalog(CATALOG)
+    with pytest.raises(ConfigurationError, match="did you mean 'diamonds'") as refused:
+        catalog.entry("diamond")
+    said = str(refused.value)
+    assert said.index("did you mean") < said.index("allowed: ")
+    allowed = said.partition("allowed: ")[2].partition(";")[0]
+    assert allowed.endswith(f" and {len(catalog.entries) - 10} more")
+    named = allowed.partition(" and ")[0].split(", ")
+    assert len(named) == 10
+    assert "diamonds" in named
+    assert set(named) <= set(catalog.entries)
 
 
 def test_loader_names_of_the_catalog_are_the_loaders_that_exist():

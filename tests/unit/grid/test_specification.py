@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesgrid.errors import ConfigurationError
+from bayesgrid.grid.parameters import validate_parameters
 from bayesgrid.grid.specification import Resources, parse_seeds, seed_blocks, seed_slug
+from bayesgrid.grid.used_in import TableDefinition
 from bayesgrid.grid.workflow_config import load_workflow_config
 from bayesgrid.studies.regression.spec import RegressionSpec
 
@@ -65,6 +67,26 @@ def test_an_unknown_key_gets_a_suggestion():
         ConfigurationError, match=r"key 'training.learning_rat' \(did you mean 'training.learning_rate'"
     ):
         RegressionSpec.from_parameters(parameters, where="x")
+
+
+def test_of_many_words_the_nearest_are_named_and_the_nearest_of_all_first():
+    kinds = TableDefinition.model_json_schema()["properties"]["kind"]["enum"]
+    with pytest.raises(ConfigurationError) as caught:
+        validate_parameters(TableDefinition, {"kind": "answers_metrics"}, where="x")
+    said = str(caught.value)
+    assert said.startswith("x: key 'kind': not a value it can have (did you mean 'answer_metrics'?); given: ")
+    assert said.endswith(f" and {len(kinds) - 10} more")
+    assert said.count("'answer_metrics'") == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [({}, ""), ({"options": 1}, " (1 further fault)"), ({"options": 1, "x": 1}, " (2 further faults)")],
+)
+def test_further_faults_are_counted(values, more):
+    with pytest.raises(ConfigurationError) as caught:
+        validate_parameters(TableDefinition, {"y": 2, "kind": "run_overview", **values}, where="file")
+    assert str(caught.value).startswith(f"file: unknown key 'y'{more};")
 
 
 def test_an_unknown_agent_gets_a_suggestion():

@@ -24,6 +24,12 @@ def answers():
     return loaded("synthetic_answers")
 
 
+@pytest.fixture(scope="session")
+def preferences():
+    """The module that makes run folders of preference models."""
+    return loaded("synthetic_preferences")
+
+
 @pytest.fixture
 def demo_runs(synthetic, tmp_path):
     """Two data sets, five agents, five seeds, as in the demo."""

@@ -129,6 +129,27 @@ def test_a_temperature_at_its_bound_marks_scaled_rows_and_the_value_itself(answe
     assert build_table("answer_metrics", [run], {**FAST, "temperature": False}).footnotes == ()
 
 
+@pytest.mark.parametrize(
+    ("held_out", "said"), [((29, 29), "29"), ((1, 1), "1"), ((12, 40), "12 to 40"), ((30, 30), "")]
+)
+def test_temperatures_that_rest_on_few_labels_say_on_how_many(answers, tmp_path, held_out, said):
+    run = run_with(answers, tmp_path)
+    path = run.folder / "predictions.parquet"
+    test = pd.read_parquet(path)
+    slices = [
+        test[(test["seed"] == seed) & (test["draw"] == 0)]
+        .iloc[[0] * count]
+        .assign(split="validation", example=range(count))
+        for seed, count in enumerate(held_out)
+    ]
+    held = pd.concat(slices).astype({"example": "str"})
+    pd.concat([test, held, held.assign(draw=1)]).to_parquet(path)
+    table = build_table("answer_metrics", [run], FAST)
+    label = "label" if said == "1" else "labels"
+    assert table.footnotes == ((f"The temperature rests on {said} held-out {label} alone.",) if said else ())
+    assert first_cells(table) == ["MLE", "MLE + temperature [1]" if said else "MLE + temperature"]
+
+
 def test_a_reference_that_collapsed_is_marked_where_differences_are_to_it(answers, tmp_path):
     fit = answers.make_fit(tmp_path, "fit", collapsed={0: 1.0, 1: 1.0})
     runs = [run_with(answers, tmp_path, fit), run_with(answers, tmp_path, method="blob")]
@@ -196,7 +217,8 @@ def test_a_summary_counts_the_finished_evaluations_on_an_unhealthy_fit(plan, tmp
     (line,) = unhealthy_lines(plan, list(plan.runs), found)
     unhealthy = sum(name in found for name in evaluations)
     assert line.startswith(f"demo_bayesian_lora: {unhealthy} of {len(evaluations)} finished runs")
-    assert "`bayesgrid status -e demo_bayesian_lora`" in line
+    assert "with findings" in line
+    assert "bayesgrid status" not in line, "the command that prints the line names the runs itself"
     assert any(f"`bayesgrid table {name}`" in line for name in plan.tables)
     assert unhealthy_lines(plan, list(plan.runs), {}) == []
 
@@ -231,7 +253,7 @@ def test_status_names_unhealthy_fits_behind_the_run_and_at_the_end(plan, tmp_pat
     (own,) = [line for line in lines if evaluation in line]
     assert own.startswith("done")
     assert f"collapsed to chance in {seeds} of {seeds} seed" in own
-    assert lines[-1].startswith("demo_bayesian_lora: 1 of 1 finished runs")
+    assert lines[-1].startswith("demo_bayesian_lora: 1 of 1 finished run with findings")
     rows = json.loads(CliRunner().invoke(app, ["status", "-e", "demo_bayesian_lora", "--json"]).output)
     unhealthy = {row["run"]: row["unhealthy"] for row in rows if row["unhealthy"]}
     assert unhealthy[evaluation] == {"collapsed": list(plan.runs[evaluation].spec.seeds)}

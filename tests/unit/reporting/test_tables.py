@@ -186,8 +186,8 @@ def test_a_cell_with_some_blocks_done_says_how_many(synthetic, tmp_path):
 def test_a_partial_table_without_any_finished_run_is_all_holes(synthetic, tmp_path):
     runs = [synthetic.make_run(tmp_path, agent=agent, state="pending") for agent in ("random", "coreset")]
     for kind in table_kinds():
-        # Those about answers have runs of another study, and a test of their own.
-        if not kind.startswith("answer_"):
+        # Those about answers and preferences have runs of other studies, and tests of their own.
+        if not kind.startswith(("answer_", "preference_")):
             assert "pending" in markdown(render_partial(kind, runs))
 
 
