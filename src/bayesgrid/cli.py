@@ -299,7 +299,8 @@ def status(
     """Show each run's state: done, pending, running, interrupted, or failed and why, with the end of its log.
 
     A run that waits for labels by hand shows how many, and the commands that give them.
-    A run that is done may have a fit that is not healthy; that is said behind its id, and counted at the end.
+    A run that is done may have findings: a fit that is not healthy, or a temperature at its bound. They are said behind
+    its id, and counted at the end.
     """
     from bayesgrid.reporting.answer_health import findings_text
     from bayesgrid.reporting.answer_health_summary import findings_by_run, unhealthy_lines
@@ -442,14 +443,17 @@ def plan_ls(
     project: ProjectOption = None, settings: SettingsOption = None, experiment: ExperimentOption = None
 ) -> None:
     """List the runs, one id a line, under the experiments that ask for them."""
+    from bayesgrid.grid.parameters import counted
+    from bayesgrid.grid.run_lookup import further_runs
+
     plan = _plan(project, settings, experiment)
     for name, ids in plan.experiments.items():
-        _console.print(
-            f"[bold]{name}[/]: {_escaped(plan.titles[name])} ({len(ids)} runs)", soft_wrap=True, highlight=False
-        )
+        runs = counted(len(ids), "run") + further_runs(plan, name)
+        _console.print(f"[bold]{name}[/]: {_escaped(plan.titles[name])} ({runs})", soft_wrap=True, highlight=False)
         for identity in ids:
             _console.print(f"  {identity}", soft_wrap=True, highlight=False)
-    _console.print(f"{len(plan.runs)} runs, {len(plan.tables)} tables, {len(plan.figures)} figures")
+    counts = {"run": len(plan.runs), "table": len(plan.tables), "figure": len(plan.figures)}
+    _console.print(f"in all {', '.join(counted(count, name) for name, count in counts.items())}", highlight=False)
 
 
 @plan_app.command("show")
@@ -462,10 +466,17 @@ def plan_show(
 ) -> None:
     """Show one run: every parameter, what enters its id, who uses it."""
     from bayesgrid.grid.experiments import experiment_paths
+    from bayesgrid.grid.run_lookup import find_planned
 
     everywhere = list(experiment_paths(_project(project) / "config"))
     # A run can be shown whatever another experiment draws.
-    planned = _plan(project, settings, experiment or everywhere, with_notebooks=experiment is not None).run(run_name)
+    plan = _plan(project, settings, experiment or everywhere, with_notebooks=experiment is not None)
+    planned = find_planned(
+        plan,
+        run_name,
+        lambda: _plan(project, settings, everywhere, with_notebooks=False) if experiment else plan,
+        _settings(project, settings).state_path(_project(project)),
+    )
     if job:
         sys.stdout.write(planned.job() + "\n")
         return

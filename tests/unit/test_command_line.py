@@ -50,6 +50,30 @@ def test_plan_show_prints_the_whole_run_and_the_job_can_be_parsed():
     assert job["parameters"] == shown["differs_from_defaults"]
 
 
+def test_plan_ls_says_which_further_runs_are_needed():
+    lines = invoke("plan", "ls", "-e", "demo_bayesian_lora").splitlines()
+    asked = sum(line.startswith("  ") for line in lines)
+    plan = make_plan(REPOSITORY / "config", ["demo_bayesian_lora"])
+    fits = len(plan.runs) - asked
+    assert fits == len(list(plan.of_study("bayesian_lora_fit"))) > 0
+    assert lines[0].endswith(f"({asked} runs, which need {fits} more of bayesian_lora_fit)")
+    assert lines[-1].startswith(f"in all {len(plan.runs)} runs, ")
+
+
+def test_plan_show_says_who_asks_for_a_run_that_no_chosen_experiment_has(monkeypatch, tmp_path):
+    monkeypatch.setenv("BAYESGRID_STATE_ROOT", str(tmp_path))
+    (name, *_) = make_plan(REPOSITORY / "config", ["demo"]).runs
+    with pytest.raises(ConfigurationError, match=f"no chosen experiment.*given: {name}; 'demo'.*add `-e demo`"):
+        invoke("plan", "show", name[-12:], "-e", "balsa_laptop")
+    dropped = "diamonds-spline_flow-random-s0-0123456789abcdef"
+    with pytest.raises(ConfigurationError, match="no run has this id"):
+        invoke("plan", "show", dropped)
+    (tmp_path / dropped / "finished").mkdir(parents=True)
+    (tmp_path / dropped / "finished" / "manifest.json").touch()
+    with pytest.raises(ConfigurationError, match=f"finished in the state root, but no experiment.*given: {dropped}"):
+        invoke("plan", "show", dropped[-12:])
+
+
 def test_plan_targets_filter_by_parameter():
     targets = invoke("plan", "targets", "-e", "balsa_laptop", "--where", "agent=coreset", "--where", "dataset=sarcos")
     (target,) = targets.split()
@@ -169,7 +193,9 @@ def test_plan_ls_refuses_a_notebook_that_does_not_exist_and_plan_show_does_not_c
     done = CliRunner().invoke(app, ["plan", "ls", "-e", "drawn", *at_project])
     assert isinstance(done.exception, ConfigurationError)
     assert "did you mean 'learning_curves'" in str(done.exception)
-    assert "1 runs" in invoke("plan", "ls", "-e", "small_search", *at_project)
+    listed = invoke("plan", "ls", "-e", "small_search", *at_project).splitlines()
+    assert listed[0].endswith("(1 run)")
+    assert listed[-1] == "in all 1 run, 1 table, 0 figures"
     (name,) = make_plan(searched_project / "config", ["drawn"]).runs
     assert json.loads(invoke("plan", "show", name, *at_project))["run"] == name
 

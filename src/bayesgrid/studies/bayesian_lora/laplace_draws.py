@@ -16,7 +16,7 @@ from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import shift_adapte
 from bayesgrid.studies.bayesian_lora.laplace.dual import DualLaplace
 from bayesgrid.studies.bayesian_lora.laplace.kronecker import KroneckerLaplace
 
-__all__ = ["draw_laplace_adapter"]
+__all__ = ["draw_laplace_adapter", "share_as_wide_as_prior"]
 
 
 def draw_laplace_adapter(posterior: AdapterPosterior, index: int, *, seed: int) -> AdapterWeights:
@@ -35,6 +35,27 @@ def draw_laplace_adapter(posterior: AdapterPosterior, index: int, *, seed: int) 
     kronecker = posterior.settings.get("structure") == "kronecker"
     drawn = _kronecker(posterior, index, seed) if kronecker else _dual(posterior, index, seed)
     return AdapterWeights({**posterior.mean.pairs, **drawn}, posterior.mean.scaling)
+
+
+def share_as_wide_as_prior(posterior: AdapterPosterior) -> float:
+    """Return in which share of the directions the deviation is above half that of the prior.
+
+    Directions are those in which the posterior is independent. One of curvature kappa has the deviation ``(kappa +
+    delta)^-1/2`` for the prior's ``delta^-1/2``, so kappa is below 3 delta in such a direction; there are as many
+    directions as weights, and those without an eigenvalue have no curvature.
+
+    Raises:
+        StateError: if the tensors are no Laplace posterior.
+    """
+    if posterior.settings.get("structure") == "kronecker":
+        kronecker = KroneckerLaplace.from_tensors(posterior.tensors)
+        blocks = kronecker.blocks.values()
+        weights = sum(len(block.output_basis) * len(block.input_basis) for block in blocks)
+        determined = sum(int((block.eigenvalues >= 3 * kronecker.precision).sum()) for block in blocks)
+        return 1 - determined / weights
+    dual = DualLaplace.from_tensors(posterior.tensors)
+    weights = sum(rows.shape[1] for rows in dual.rows.values())
+    return 1 - int((dual.eigenvalues >= 3 * dual.precision).sum()) / weights
 
 
 def _dual(posterior: AdapterPosterior, index: int, seed: int) -> dict[str, LowRankPair]:

@@ -1,5 +1,6 @@
 """What ``bayesgrid export`` does: the mean or a draw of a fitted posterior, as an adapter that stock PEFT loads."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from bayesgrid.grid.plan import Plan
 from bayesgrid.studies.bayesian_lora.evaluate import stream_seed
 from bayesgrid.studies.bayesian_lora.exported_base import named_base, prepared_base
 from bayesgrid.studies.bayesian_lora.exported_run import find_run
-from bayesgrid.studies.bayesian_lora.laplace_draws import draw_laplace_adapter
+from bayesgrid.studies.bayesian_lora.laplace_draws import draw_laplace_adapter, share_as_wide_as_prior
 from bayesgrid.studies.bayesian_lora.methods.reference_noise import NOISY_METHODS
 from bayesgrid.studies.bayesian_lora.spec import BayesianLoraSpec
 
 __all__ = ["export_posterior"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _HEAD_NOTE = "its answers also need head.safetensors there; docs/bayesian_lora.md shows how"
 _LAPLACE_NOTE = (
@@ -41,7 +44,8 @@ def export_posterior(
 ) -> list[str]:
     """Write the mean or a draw of a posterior into ``destination``, and return what to tell the user, a line each.
 
-    Named by an evaluation, a draw is the one of that number among the evaluation's own.
+    Named by an evaluation, a draw is the one of that number among the evaluation's own. It is logged as a warning if
+    the evaluation has no such draw, or if a Laplace posterior is little narrower than its prior.
 
     Args:
         state_root: where runs keep their state.
@@ -75,6 +79,8 @@ def export_posterior(
         stream = seed if evaluation is None else stream_seed(evaluation, seed)
     scope: DrawScope = "all" if evaluation is None else evaluation.evaluation.scope
     antithetic = evaluation is not None and evaluation.evaluation.antithetic
+    for warning in _warnings(posterior, draw, evaluation):
+        _LOGGER.warning(warning)
     weights = _chosen(posterior, draw, stream, scope, antithetic=antithetic)
     write_exported_adapter(
         destination,
@@ -130,6 +136,24 @@ def _described(posterior: AdapterPosterior, draw: int | None) -> str:
     if posterior.method == "ensemble":
         return "member 0 (an ensemble has no mean; --draw names a member)" if draw is None else f"member {draw}"
     return "the posterior mean (--draw names a draw)" if draw is None else f"draw {draw}"
+
+
+def _warnings(posterior: AdapterPosterior, draw: int | None, evaluation: BayesianLoraSpec | None) -> list[str]:
+    if draw is None or posterior.method in (*POINT_METHODS, "ensemble"):
+        return []
+    if posterior.method == "laplace":
+        wide = share_as_wide_as_prior(posterior)
+        if wide <= 0.5:
+            return []
+        return [
+            "drawn weights are as wide as the prior in most directions (deviation above half the prior's in "
+            f"{wide:.1%} of them); the linearised answers are the ones to use"
+        ]
+    count = draw + 1 if evaluation is None else evaluation.evaluation.draws
+    if draw < count:
+        return []
+    own = f"has only {count} draws, 0 to {count - 1}" if count > 1 else ("has only draw 0" if count else "has no draws")
+    return [f"the evaluation itself {own}; draw {draw} is one of its fit, and in none of its answers"]
 
 
 def _notes(posterior: AdapterPosterior, draw: int | None, evaluation: BayesianLoraSpec | None) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from bayesgrid.errors import ConfigurationError
-from bayesgrid.grid.model_sources import ModelCatalog
+from bayesgrid.grid.model_sources import ModelCatalog, ModelEntry
 from bayesgrid.grid.parameters import Parameters
+from bayesgrid.grid.prepared_models import ModelStructure
 from bayesgrid.grid.sources import DatasetCatalog
 from bayesgrid.grid.specification import RunSpec, seed_slug
 from bayesgrid.studies.bayesian_lora.fit_parameters import Scope
@@ -126,9 +127,9 @@ class BayesianLoraSpec(FitSpec):
         )
 
     def check(self, catalog: DatasetCatalog) -> None:
-        """Raise ConfigurationError if either data set cannot serve, or they share no answer label."""
+        """Raise ConfigurationError if either data set cannot serve."""
         super().check(catalog)
-        trained, evaluated = catalog.choice_questions(self.dataset), catalog.choice_questions(self.evaluated())
+        evaluated = catalog.choice_questions(self.evaluated())
         if "test" not in evaluated.splits:
             raise ConfigurationError(
                 f"key 'evaluation.dataset': {self.evaluated()!r} has no test split", given=self.evaluated()
@@ -152,6 +153,14 @@ class BayesianLoraSpec(FitSpec):
                 given=self.evaluation.examples,
                 allowed=f"at most {available} of data set {self.evaluated()!r}",
             )
+
+    def check_inputs(self, datasets: DatasetCatalog, entry: ModelEntry, structure: ModelStructure | None) -> None:
+        """Raise ConfigurationError if the model cannot be asked the questions, or the data sets share no answer label.
+
+        Images that a model cannot see come first: other labels would not help.
+        """
+        super().check_inputs(datasets, entry, structure)
+        trained, evaluated = datasets.choice_questions(self.dataset), datasets.choice_questions(self.evaluated())
         if self.lora.head and not set(trained.labels) & set(evaluated.labels):
             raise ConfigurationError(
                 "key 'evaluation.dataset': no answer label is among those trained on",

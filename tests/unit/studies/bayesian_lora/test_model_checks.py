@@ -103,6 +103,15 @@ def test_images_and_a_model_that_reads_text_alone_are_refused(plan, values):
         assert word in message
 
 
+def test_images_are_refused_before_labels_that_nobody_learnt(plan):
+    message = refused(plan, evaluation={"dataset": "mnist"})
+    assert "'mnist' have images" in message
+    assert "no answer label" not in message
+    message = refused(plan, evaluation={"dataset": "expression_logic"})
+    assert "'evaluation.dataset': no answer label is among those trained on" in message
+    assert plan(evaluation={"dataset": "expression_logic"}, lora={"head": False}).runs
+
+
 def test_images_are_shown_in_a_chat_alone(plan):
     assert "'prompt.form'" in refused(plan, dataset="slake", model="gemma_3_4b_it", prompt={"form": "base"})
 

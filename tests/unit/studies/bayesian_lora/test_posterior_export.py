@@ -194,6 +194,41 @@ def test_a_draw_named_by_an_evaluation_is_its_own(evaluation, state_root, fitted
     assert origin(tmp_path / "3")["stream"] == stream_seed(spec, 0)
 
 
+def warned(*arguments):
+    done = CliRunner().invoke(app, ["export", *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return [line for line in done.stderr.splitlines() if "WARNING bayesgrid" in line]
+
+
+def test_a_draw_that_the_evaluation_does_not_have_is_written_and_said_to_be_none_of_it(
+    state_root, fitted, posterior_of, tmp_path
+):
+    folder = fitted(posterior_of("blob"))
+    _evaluation(state_root, {**ASKED, "evaluation": {"draws": 4}})
+    assert warned(EVALUATION, tmp_path / "own", "--draw", 3) == []
+    assert warned(FIT, tmp_path / "fit", "--draw", 9) == []
+    (line,) = warned(EVALUATION, tmp_path / "beyond", "--draw", 9)
+    assert "the evaluation itself has only 4 draws, 0 to 3; draw 9 is one of its fit" in line
+    stream = origin(tmp_path / "beyond")["stream"]
+    assert_exported(tmp_path / "beyond", draw_adapter(read_posterior(folder), 9, seed=stream))
+
+
+@pytest.mark.parametrize("precision", [1e9, 1e-9])
+@pytest.mark.parametrize("method", ["laplace", "laplace_kronecker"])
+def test_laplace_draws_as_wide_as_the_prior_are_warned_of(
+    method, precision, fitted, posterior_of, adapted_model, fit_spec, make_task, make_context, tmp_path
+):
+    spec = fit_spec(method, laplace={"prior_precision": precision})
+    parent = AdapterPosterior("mle", posterior_of("blob").mean)
+    fit = posterior_fit(spec)(spec, parent, adapted_model(spec), make_task(12), 0, make_context())
+    fitted(fit.posterior)
+    lines = warned(FIT, tmp_path / "export", "--draw", 0)
+    # Twelve questions leave most directions of the exact curvature to the prior, however wide that is.
+    assert len(lines) == (1 if precision > 1 or method == "laplace" else 0)
+    assert all("as wide as the prior in most directions" in line for line in lines)
+    assert warned(FIT, tmp_path / "mean") == []
+
+
 def test_noise_of_the_reference_is_no_draw_of_the_evaluation(state_root, fitted, posterior_of, tmp_path):
     fitted(posterior_of("blob"))
     _evaluation(state_root, {**ASKED, "mode": "faithful"})

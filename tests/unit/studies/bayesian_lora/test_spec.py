@@ -65,7 +65,6 @@ def test_a_specification_survives_its_sparse_form(method, mode):
         {"method": "mcdropout", "evaluation": {"antithetic": True}},
         {"method": "zeroshot", "dataset": "mmlu_college_physics"},
         {"method": "mle", "labels": {"budget": 10**6}},
-        {"method": "mle", "evaluation": {"dataset": "expression_logic"}},
         {"method": "mle", "dataset": "diamonds"},
     ],
 )

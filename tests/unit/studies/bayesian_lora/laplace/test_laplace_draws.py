@@ -13,7 +13,7 @@ from bayesgrid.studies.bayesian_lora.laplace import dual, kronecker
 from bayesgrid.studies.bayesian_lora.laplace.adapter_offsets import factor_matrices
 from bayesgrid.studies.bayesian_lora.laplace.kronecker import eigenvalue_corrected_block, fit_kronecker_laplace
 from bayesgrid.studies.bayesian_lora.laplace.softmax_curvature import curvature_factors
-from bayesgrid.studies.bayesian_lora.laplace_draws import draw_laplace_adapter
+from bayesgrid.studies.bayesian_lora.laplace_draws import draw_laplace_adapter, share_as_wide_as_prior
 
 PRECISION = 0.3
 
@@ -143,3 +143,17 @@ def test_the_curvature_of_another_adapter_is_refused(toy, make):
         draw_laplace_adapter(dataclasses.replace(posterior, mean=AdapterWeights(wider, mean.scaling)), 0, seed=0)
     with pytest.raises(StateError, match=r"no (dual Laplace|Kronecker) posterior"):
         draw_laplace_adapter(dataclasses.replace(posterior, tensors={}), 0, seed=0)
+
+
+@pytest.mark.parametrize("structure", [_dual, _kronecker])
+@pytest.mark.parametrize("stretch", [1.0, 30.0, 1e4])
+def test_the_share_of_wide_directions_is_that_of_the_dense_covariance(toy, structure, stretch):
+    model = toy(4, trained=25)
+    posterior = structure(model)
+    scaled = {n: t * stretch if n.startswith("eigenvalues") else t for n, t in posterior.tensors.items()}
+    curvature = (model.dense_curvature() if structure is _dual else _blocks(model)[1]) * stretch
+    dense = torch.linalg.inv(curvature + PRECISION * torch.eye(len(curvature), dtype=torch.float64))
+    relative = (torch.linalg.eigvalsh((dense + dense.T) / 2) * PRECISION).sqrt()
+    found = share_as_wide_as_prior(dataclasses.replace(posterior, tensors=scaled))
+    assert found == pytest.approx(float((relative > 0.5).double().mean()), abs=1e-12)
+    assert 0 < found < 1
