@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesgrid.acquisition.bernoulli_uncertainty import bald, mean_probability
-from bayesgrid.acquisition.skew_preference import projected_normal_moments, sphere_pair_moments
+from bayesgrid.acquisition.skew_preference import pair_score, projected_normal_moments, sphere_pair_moments
 from bayesgrid.random_streams import random_stream
+from bayesgrid.studies.preference.models.bayesian_exact import BayesianExact
 from bayesgrid.studies.preference.models.bayesian_reference import BayesianReference
 from bayesgrid.studies.preference.models.preference_model import PreferenceModel
 from bayesgrid.studies.preference.spec import PosteriorSpec
@@ -74,7 +76,7 @@ class SlotPosterior:
         if logits.variance is not None:
             embedding = logits.variance.double().numpy().mean(axis=0)
         elif isinstance(self.model, BayesianReference) and self.kind == "latent":
-            means, embedding = self._reference_moments(features, pairs)
+            means, embedding = self._reference_moments(self.model, features, pairs)
         weight = np.zeros(means.shape[1])
         if self.weights is not None:
             weight = self.weights.variance(self.jacobian(features, pairs))
@@ -106,7 +108,7 @@ class SlotPosterior:
     ) -> NDArray[np.float64]:
         """Return logits of pairs ``[1, n]`` under joint draws, ``[S, n]``: the members, or ``count`` of the posterior.
 
-        Embedding noise has no joint draws of weights; each response then keeps one noise for all its pairs.
+        For the kind ``latent`` a draw is one vector for each response, the same in all its pairs.
         """
         beliefs = self.beliefs(features, pairs)
         if beliefs.members is not None:
@@ -114,8 +116,36 @@ class SlotPosterior:
         generator = random_stream(seed, "posterior draws", round_number)
         if self.weights is not None:
             return beliefs.mean + self.weights.draws(self.jacobian(features, pairs), count, generator)
-        noise = generator.standard_normal((count, len(beliefs.mean)))
-        return beliefs.mean + np.sqrt(beliefs.embedding_variance) * noise
+        if self.kind == "latent" and isinstance(self.model, BayesianExact | BayesianReference):
+            return self._vector_draws(self.model, features, pairs, count, generator)
+        return np.repeat(beliefs.mean[None], count, axis=0)
+
+    def _vector_draws(
+        self,
+        model: BayesianExact | BayesianReference,
+        features: PreferenceFeatures,
+        pairs: LabelledPairs,
+        count: int,
+        generator: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        needed, places = np.unique(np.concatenate([pairs.first[0], pairs.second[0]]), return_inverse=True)
+        made = model.represent(self.parameters, features.responses[torch.from_numpy(needed)][None])
+        vector, variance = (made[name][0].detach().double().numpy() for name in ("vector", "variance"))
+        first, second = places[: pairs.count], places[pairs.count :]
+        multipliers = self._multipliers(features, pairs)
+        projected = isinstance(model, BayesianReference) or model.geometry == "sphere"
+        logits = np.empty((count, pairs.count))
+        for draw in logits:
+            drawn = vector + np.sqrt(variance) * generator.standard_normal(vector.shape)
+            if projected:
+                drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+            draw[:] = pair_score(drawn[first], drawn[second], multipliers) / model.temperature
+        return logits
+
+    def _multipliers(self, features: PreferenceFeatures, pairs: LabelledPairs) -> NDArray[np.float64] | None:
+        prompts = None if features.prompts is None else features.prompts[torch.from_numpy(pairs.prompt[0])][None]
+        gate = self.model.gate(self.parameters, prompts)
+        return None if gate is None else gate[0].detach().double().numpy()
 
     def embeddings(
         self, features: PreferenceFeatures, pairs: LabelledPairs
@@ -127,20 +157,14 @@ class SlotPosterior:
         return vector[first], variance[first], vector[second], variance[second]
 
     def _reference_moments(
-        self, features: PreferenceFeatures, pairs: LabelledPairs
+        self, model: BayesianReference, features: PreferenceFeatures, pairs: LabelledPairs
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        made = self.model.represent(self.parameters, features.responses.expand(1, -1, -1))
-        moments = projected_normal_moments(
-            made["vector"][0].detach().double().numpy(), made["variance"][0].detach().double().numpy()
-        )
-        prompts = None
-        if features.prompts is not None:
-            prompts = features.prompts[pairs.prompt[0]][None]
-        gate = self.model.gate(self.parameters, prompts)
-        multipliers = None if gate is None else gate[0].detach().double().numpy()
+        made = model.represent(self.parameters, features.responses[None])
+        vector, variances = (made[name][0].detach().double().numpy() for name in ("vector", "variance"))
+        moments = projected_normal_moments(vector, variances)
+        multipliers = self._multipliers(features, pairs)
         mean, variance = sphere_pair_moments(moments, pairs.first[0], pairs.second[0], multipliers)
-        temperature = self.model.temperature  # type: ignore[attr-defined]
-        return mean[None] / temperature, variance / temperature**2
+        return mean[None] / model.temperature, variance / model.temperature**2
 
 
 def fitted_posterior(
