@@ -152,7 +152,7 @@ def latex_faults(text):
 
 
 @pytest.fixture(scope="module")
-def every_kind(synthetic, answers, tmp_path_factory):
+def every_kind(synthetic, answers, preferences, tmp_path_factory):
     """A table of every kind, over runs with names and numbers of all sorts."""
     root = tmp_path_factory.mktemp("kinds")
     runs = [
@@ -173,7 +173,9 @@ def every_kind(synthetic, answers, tmp_path_factory):
         for settings in (None, {"variational.kl_direction": "prior_to_posterior"})
     ]
     rounds = [answers.make_rounds(root, acquisition=name) for name in ("random", "bald")]
+    pairs = [preferences.make_run(root, rule=rule) for rule in ("random", "bald")]
     own = {kind: questions for kind in KINDS if kind.startswith("answer_")} | {"answer_learning_curves": rounds}
+    own |= {kind: pairs for kind in KINDS if kind.startswith("preference_")}
     return {kind: build_table(kind, own.get(kind, runs)) for kind in KINDS}
 
 

@@ -82,7 +82,7 @@ def test_order_of_the_systems_and_a_written_seed_make_no_difference(catalogs):
         ({"seeds": "0-3"}, "depend on no seed"),
         ({"template": "plain"}, "into no template"),
         ({"systems": []}, "systems"),
-        ({"layout": "apart"}, "'layout'.*'separate' or 'joint'"),
+        ({"layout": "apart"}, "'layout'.*did you mean 'separate'"),
         ({"max_length": 4}, "max_length"),
     ],
 )

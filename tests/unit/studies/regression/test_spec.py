@@ -112,7 +112,9 @@ def test_an_unknown_agent_is_shown_those_of_its_mode(mode: str, other: str) -> N
 
 def test_a_misspelt_mode_is_the_only_fault_told() -> None:
     values = {"dataset": "parkinsons", "agent": "balsa_emd_dual", "mode": "faithfull", "seeds": [0]}
-    with pytest.raises(ConfigurationError, match=r"key 'mode': .*did you mean 'faithful'\?$"):
+    with pytest.raises(
+        ConfigurationError, match=r"key 'mode': .*did you mean 'faithful'\?.*allowed: 'corrected', 'faithful'$"
+    ):
         RegressionSpec.from_parameters(values, where="test")
 
 
