@@ -72,7 +72,7 @@ def unhealthy_keys(rows: pd.DataFrame) -> frozenset[RowKey]:
 
 
 def health_note(rows: pd.DataFrame, names: Sequence[str] | None = None) -> str:
-    """Return what is wrong with the fits behind a figure, as the end of its note; empty if nothing is.
+    """Return what is wrong with rows of a figure and whose rows it is, as the end of its note; empty if nothing is.
 
     Args:
         rows: those that are drawn.
@@ -82,12 +82,13 @@ def health_note(rows: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     findings = _unhealthy(rows)
     several = [column for column in ("dataset", "model") if len(set(rows[column])) > 1]
     places = [[printed_name(rows.iloc[[place]], column) for column in several] for place in range(len(rows))]
-    lines = [
-        f"{', '.join([name, *where])}: {finding}"
-        for name, where, finding in zip(called, places, findings, strict=True)
-        if finding
-    ]
-    return f" *: the fit is not healthy. {'; '.join(dict.fromkeys(lines))}." if lines else ""
+    whose: dict[str, dict[str, None]] = {}
+    for name, where, finding in zip(called, places, findings, strict=True):
+        for part in filter(None, finding.split(", ")):
+            # A dictionary for its order: a row and the same row with temperature are named once.
+            whose.setdefault(part, {})[f"{name} ({', '.join(where)})" if where else name] = None
+    lines = [f"{part}: {', '.join(names)}" for part, names in whose.items()]
+    return f" *: {'; '.join(lines)}." if lines else ""
 
 
 def row_styles(keys: Sequence[RowKey], *, unhealthy: frozenset[RowKey] = frozenset()) -> dict[RowKey, AgentStyle]:

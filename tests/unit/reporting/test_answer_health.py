@@ -179,7 +179,7 @@ def test_a_figure_stars_the_methods_and_says_what_is_wrong(sick_and_sound):
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["MLE", "BLoB *"]
     note = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
-    assert "*: the fit is not healthy. BLoB: collapsed to chance in 1 of 2 seeds." in note
+    assert "*: collapsed to chance in 1 of 2 seeds: BLoB." in note
     with figure_style():
         earlier = draw_answer_metrics(table.data.drop(columns=["unhealthy", "model_label", "dataset_label"]))
     assert [label.get_text() for label in earlier.axes[0].get_yticklabels()] == ["MLE", "BLoB"]
